@@ -1,0 +1,53 @@
+"""MySQL or MariaDB as Celery's lock and broker.
+
+Importing the package makes ``mysql://`` a broker URL that Celery and kombu understand. kombu has
+no entry point for transports; its table of aliases is the way that it documents.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import TRANSPORT_ALIASES
+
+from celery_mysqllock.exceptions import (
+    LockError,
+    LockLost,
+    LockNotOwned,
+    LockTimeout,
+    MySQLLockError,
+    OtherInstanceError,
+)
+
+if TYPE_CHECKING:
+    from celery_mysqllock.locks import MySQLLock
+    from celery_mysqllock.tasks import SingleInstanceTask, single_instance
+
+__version__ = "0.1.0"
+__all__ = [
+    "LockError",
+    "LockLost",
+    "LockNotOwned",
+    "LockTimeout",
+    "MySQLLock",
+    "MySQLLockError",
+    "OtherInstanceError",
+    "SingleInstanceTask",
+    "single_instance",
+]
+
+TRANSPORT_ALIASES.setdefault("mysql", "celery_mysqllock.broker:Transport")
+
+# Imported when first asked for, so that a program that only publishes loads no lock and vice versa.
+_LAZY = {
+    "MySQLLock": "celery_mysqllock.locks",
+    "SingleInstanceTask": "celery_mysqllock.tasks",
+    "single_instance": "celery_mysqllock.tasks",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,113 @@
+"""Every error that celery-mysqllock raises, as one tree.
+
+The first line of a class's docstring is its message when it is raised without one.
+"""
+
+from __future__ import annotations
+
+
+class MySQLLockError(Exception):
+    """Something went wrong in celery-mysqllock."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+
+
+# -- settings -------------------------------------------------------------------------------------
+
+
+class SettingsError(MySQLLockError, ValueError):
+    """A setting is wrong."""
+
+
+# -- the database ---------------------------------------------------------------------------------
+
+
+class DatabaseError(MySQLLockError):
+    """The server refused a statement."""
+
+
+class CannotConnect(DatabaseError, ConnectionError):
+    """The server cannot be reached. Is it running, and are host and port right?"""
+
+
+class ConnectionLost(DatabaseError, ConnectionError):
+    """The session with the server has ended; what it held (locks, a transaction) is gone."""
+
+
+class LoginRefused(DatabaseError):
+    """The server refused the login. Check user, password and the hosts this user may come from."""
+
+
+class UnknownDatabase(DatabaseError):
+    """The database in the URL does not exist. Create it, or correct the URL."""
+
+
+class MissingPrivilege(DatabaseError):
+    """The database user lacks a privilege. Ask for a GRANT of what the message names."""
+
+
+class ReadOnlyServer(DatabaseError):
+    """The server takes no writes. Point the URL at the primary."""
+
+
+class TransientError(DatabaseError):
+    """The server rolled the statement back (deadlock or lock wait); it may be tried again."""
+
+
+class Interrupted(DatabaseError):
+    """Somebody ended the statement with KILL QUERY; the session lives on."""
+
+
+class StatementTimeout(DatabaseError):
+    """The server's limit on statement time ended the statement."""
+
+
+class MessageTooLarge(DatabaseError):
+    """The message is larger than the server's max_allowed_packet. Raise it, or send less."""
+
+
+class ServerFull(DatabaseError):
+    """The server has no room left on its disk. Nothing was stored."""
+
+
+# -- locks ----------------------------------------------------------------------------------------
+
+
+class LockError(MySQLLockError):
+    """A named lock could not be used."""
+
+
+class LockTimeout(LockError):
+    """Somebody else held the lock for the whole wait."""
+
+
+class LockLost(LockError):
+    """The session that held the lock has ended, so somebody else may hold it now."""
+
+
+class LockNotOwned(LockError):
+    """The lock is not held by this object, so it cannot release it."""
+
+
+class OtherInstanceError(LockError):
+    """Another instance of this task is running."""
+
+
+# -- the job table --------------------------------------------------------------------------------
+
+
+class JobTableError(MySQLLockError):
+    """The job table cannot be used."""
+
+
+class TableMissing(JobTableError):
+    """The job table does not exist. Run: celery -A <app> mysqllock migrate."""
+
+
+class TableMismatch(JobTableError):
+    """A table of that name exists but has another shape; nothing was changed."""
+
+
+class InvalidJob(JobTableError):
+    """The row holds no message that can run."""

@@ -1,0 +1,29 @@
+"""MySQL and MariaDB: addresses, sessions, named SQL and the server's named locks."""
+
+from __future__ import annotations
+
+from celery_mysqllock.mysql.address import Address
+from celery_mysqllock.mysql.named_lock import (
+    NAME_LIMIT,
+    get_lock,
+    is_free,
+    lock_name,
+    release_lock,
+    used_by,
+)
+from celery_mysqllock.mysql.server import Server
+from celery_mysqllock.mysql.session import Session
+from celery_mysqllock.mysql.statements import Statements
+
+__all__ = [
+    "NAME_LIMIT",
+    "Address",
+    "Server",
+    "Session",
+    "Statements",
+    "get_lock",
+    "is_free",
+    "lock_name",
+    "release_lock",
+    "used_by",
+]

@@ -1,0 +1,114 @@
+"""Where a database is and who logs in: the mysql:// URL, parsed and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from celery_mysqllock.exceptions import SettingsError
+
+DEFAULT_PORT = 3306
+DEFAULT_CONNECT_TIMEOUT = 5.0
+_FORM = "mysql://user:password@host:3306/database"
+_QUERY_OPTIONS = ("connect_timeout", "unix_socket")
+
+
+@dataclass(frozen=True)
+class Address:
+    """One database on one server, and the login for it.
+
+    ``str()`` and ``repr()`` never show the password.
+
+    Attributes:
+        host: Name or address of the server.
+        database: The database (schema) to use.
+        user: Who logs in.
+        password: The user's password, empty for none.
+        port: TCP port.
+        unix_socket: Path of a socket file; when given, host and port are not used.
+        connect_timeout: Seconds to wait for a connection.
+    """
+
+    host: str
+    database: str
+    user: str
+    password: str = field(default="", repr=False)
+    port: int = DEFAULT_PORT
+    unix_socket: str | None = None
+    connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read ``mysql://user:password@host:port/database``.
+
+        Reserved characters in user, password and database are percent-encoded, as in any URL.
+        The query may hold ``unix_socket`` (a path) and ``connect_timeout`` (seconds).
+
+        Raises:
+            SettingsError: The URL is not of this form; the message never holds the password.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port or DEFAULT_PORT
+        except ValueError as error:
+            # not chained: urlsplit's message may quote the part of the URL with the password
+            raise SettingsError(
+                f"The URL has a port or host that cannot be read; it must be of "
+                f"the form {_FORM}. Percent-encode '/', ':', '@', '#' and '?' in "
+                f"the password ({type(error).__name__})."
+            ) from None
+        if parts.scheme != "mysql":
+            raise SettingsError(
+                f"The URL begins with {parts.scheme or 'no scheme'!r}; it must be of the form "
+                f"{_FORM}. MariaDB is spelled mysql:// too."
+            )
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        address = cls(
+            host=unquote(parts.hostname or "") or "localhost",
+            database=unquote(parts.path.lstrip("/")),
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            port=port,
+        )
+        address._check()
+        return address._with_options(options)
+
+    def _check(self) -> None:
+        for part, value in (("user", self.user), ("database", self.database)):
+            if not value:
+                raise SettingsError(
+                    f"{self}: the URL names no {part}; it must be of the form {_FORM}."
+                )
+        if "/" in self.database:
+            raise SettingsError(f"{self}: a database name holds no '/'; the form is {_FORM}.")
+
+    def _with_options(self, options: dict[str, str]) -> Address:
+        for option in options:
+            if option not in _QUERY_OPTIONS:
+                raise SettingsError(
+                    f"{self}: unknown option {option!r} in the URL; known are "
+                    f"{', '.join(_QUERY_OPTIONS)}."
+                )
+        seconds = options.get("connect_timeout", str(self.connect_timeout))
+        try:
+            timeout = float(seconds)
+        except ValueError:
+            timeout = 0.0
+        if timeout <= 0:
+            raise SettingsError(
+                f"{self}: connect_timeout={seconds!r} is no number of seconds above 0."
+            )
+        return replace(self, connect_timeout=timeout, unix_socket=options.get("unix_socket"))
+
+    def url(self) -> str:
+        """The URL with the password in it, for a child process's environment only."""
+        return self._url(quote(self.password, safe=""))
+
+    def __str__(self) -> str:
+        return self._url("**")
+
+    def _url(self, password: str) -> str:
+        login = quote(self.user, safe="") + (f":{password}" if self.password else "")
+        query = f"?unix_socket={quote(self.unix_socket, safe='')}" if self.unix_socket else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"mysql://{login}@{host}:{self.port}/{quote(self.database, safe='')}{query}"

@@ -1,0 +1,96 @@
+"""The server's named locks: their names, and GET_LOCK and its kin with every answer checked."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.exceptions import Interrupted, LockError
+
+if TYPE_CHECKING:
+    from celery_mysqllock.mysql.session import Session
+
+#: The longest name that MySQL takes (error 4163, 3057 on 5.7); MariaDB takes 192 bytes.
+NAME_LIMIT = 64
+_HASH_LENGTH = 16
+_PLAIN = re.compile(r"[a-z0-9_.:@/+=,{}\[\]()<>!?*#%&|~^ -]+")
+
+
+def lock_name(namespace: str, *parts: str) -> str:
+    """Name a lock so that MySQL and MariaDB agree on which names are equal.
+
+    The parts are joined by ``:`` behind the namespace. MySQL ignores case and accents in lock
+    names and MariaDB does not; so a name that is too long, or not lower-case ASCII, keeps a
+    readable beginning and gets a hash of the exact text behind ``~``.
+
+    Raises:
+        LockError: A part is empty.
+    """
+    if not all((namespace, *parts)):
+        raise LockError(f"The lock name {':'.join((namespace, *parts))!r} has an empty part.")
+    exact = ":".join((namespace, *parts))
+    if len(exact) <= NAME_LIMIT and _PLAIN.fullmatch(exact) and "~" not in exact:
+        return exact
+    digest = hashlib.sha256(exact.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]
+    readable = re.sub(r"[^a-z0-9_.:-]+", "_", exact.lower())
+    return f"{readable[: NAME_LIMIT - _HASH_LENGTH - 1]}~{digest}"
+
+
+def get_lock(session: Session, name: str, wait: float) -> bool:
+    """Take the lock for the session, waiting up to so many seconds in the server's own line.
+
+    Args:
+        session: The session that will hold it.
+        name: A name from ``lock_name``.
+        wait: Seconds, zero or more. Rounded up to whole seconds: MySQL rounds 0.3 to 0.
+
+    Returns:
+        True when the session has the lock, False when the time is over.
+
+    Raises:
+        LockError: The server answered NULL, which is an error and not "busy".
+        ConnectionLost: The session has ended.
+    """
+    answer = session.value("SELECT GET_LOCK(%s, %s)", (name, max(0, math.ceil(wait))))
+    if answer is None:
+        raise LockError(
+            f"GET_LOCK({name!r}) answered NULL: the statement was killed, or the server is out "
+            "of memory. The lock is not held."
+        )
+    return bool(answer)
+
+
+def release_lock(session: Session, name: str) -> bool:
+    """Give the lock back; True when the session held it.
+
+    A RELEASE_LOCK that was killed (error 1317) has released nothing, so it is sent again.
+
+    Raises:
+        ConnectionLost: The session has ended, and the lock with it.
+    """
+    while True:
+        try:
+            return bool(session.value("SELECT RELEASE_LOCK(%s)", (name,)))
+        except Interrupted:  # noqa: PERF203 - the loop is there for this error
+            continue
+
+
+def used_by(session: Session, name: str) -> int | None:
+    """The connection id of the session that holds the lock, None when it is free."""
+    answer = session.value("SELECT IS_USED_LOCK(%s)", (name,))
+    return None if answer is None else int(answer)
+
+
+def is_free(session: Session, name: str) -> bool:
+    """Whether nobody holds the lock.
+
+    Raises:
+        LockError: The server answered NULL, which says neither yes nor no.
+        ConnectionLost: The session has ended.
+    """
+    answer = session.value("SELECT IS_FREE_LOCK(%s)", (name,))
+    if answer is None:
+        raise LockError(f"IS_FREE_LOCK({name!r}) answered NULL; nothing is known of the lock.")
+    return bool(answer)

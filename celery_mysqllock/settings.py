@@ -1,0 +1,156 @@
+"""The settings, each with its default and what it allows, read and checked once at start."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from celery_mysqllock.exceptions import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from _typeshed import DataclassInstance
+
+    S = TypeVar("S", bound=DataclassInstance)
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,47}")
+_TABLE_NAME = "a table's name: up to 48 letters, digits, '_' or '$', not beginning with a digit"
+
+
+def check_identifier(setting: str, value: object) -> str:
+    """Return the value if it can stand in SQL as the name of a table.
+
+    48 characters at most leave room for what stands beside it, such as ``<table>_migrations``,
+    in MySQL's limit of 64.
+
+    Raises:
+        SettingsError: It cannot; the message names the setting.
+    """
+    if _is_identifier(value):
+        return str(value)
+    raise SettingsError(f"{setting}={value!r} is not allowed; it takes {_TABLE_NAME}.")
+
+
+def _is_identifier(value: object) -> bool:
+    return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
+
+
+def _is_name(value: object) -> bool:
+    return value is None or (isinstance(value, str) and bool(value.strip()))
+
+
+def _is_number(least: float, most: float) -> Callable[[object], bool]:
+    return lambda value: (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+    )
+
+
+def _is_whole(least: int, most: int) -> Callable[[object], bool]:
+    return lambda value: (
+        isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    )
+
+
+def _setting(default: object, allowed: str, accepts: Callable[[object], bool]) -> Any:  # noqa: ANN401 - stands for a field of any type
+    return field(default=default, metadata={"allowed": allowed, "accepts": accepts})
+
+
+def _namespace() -> Any:  # noqa: ANN401 - as _setting
+    return _setting(None, "a name that is not empty, or None for the database's name", _is_name)
+
+
+def _session_timeout() -> Any:  # noqa: ANN401 - as _setting
+    return _setting(30, "whole seconds from 3 to 3600", _is_whole(3, 3600))
+
+
+@dataclass(frozen=True)
+class LockSettings:
+    """How named locks are held; in Celery's configuration each name begins with ``mysqllock_``.
+
+    Attributes:
+        url: The database whose server keeps the locks, None for the broker's.
+        namespace: The first part of each lock's name, None for the database's name. Two
+            applications on one server never meet unless they share it.
+        session_timeout: Whole seconds after which the server frees the locks of a host that has
+            vanished from the network. The session is kept alive three times in this time.
+    """
+
+    url: str | None = _setting(None, "a mysql:// URL, or None for the broker's", _is_name)
+    namespace: str | None = _namespace()
+    session_timeout: int = _session_timeout()
+
+
+@dataclass(frozen=True)
+class BrokerSettings:
+    """The options of the mysql:// transport, in ``broker_transport_options``.
+
+    Attributes:
+        table: The job table's name.
+        create_table: Whether a missing job table is made on first use. An existing table is never
+            changed on first use; ``celery -A app mysqllock migrate`` does that.
+        text_task: The task that gets a row's text as its only argument when the text is no JSON
+            job; None keeps such rows as dead.
+        polling_interval: Seconds between two looks for jobs while there are none.
+        claim_limit: Most jobs that one statement claims.
+        claim_method: ``skip_locked``, ``compare_and_set`` for servers without SKIP LOCKED, or
+            ``auto`` for what the server can.
+        namespace: As for locks; names the liveness locks of consumers.
+        session_timeout: As for locks; after it a vanished host's jobs go back to the queue.
+        recovery_interval: Seconds between two looks for the jobs of dead consumers. A consumer
+            counts as dead when two looks in a row find it so.
+    """
+
+    table: str = _setting("jobs", _TABLE_NAME, _is_identifier)
+    create_table: bool = _setting(
+        default=False, allowed="True or False", accepts=lambda value: isinstance(value, bool)
+    )
+    text_task: str | None = _setting(None, "the name of a task, or None", _is_name)
+    polling_interval: float = _setting(1.0, "seconds from 0.2 to 60", _is_number(0.2, 60))
+    claim_limit: int = _setting(64, "a whole number from 1 to 1000", _is_whole(1, 1000))
+    claim_method: str = _setting(
+        "auto",
+        "'auto', 'skip_locked' or 'compare_and_set'",
+        lambda value: value in ("auto", "skip_locked", "compare_and_set"),
+    )
+    namespace: str | None = _namespace()
+    session_timeout: int = _session_timeout()
+    recovery_interval: float = _setting(1.5, "seconds from 0.5 to 60", _is_number(0.5, 60))
+
+    def __post_init__(self) -> None:
+        if self.polling_interval >= self.session_timeout:
+            raise SettingsError(
+                f"polling_interval={self.polling_interval!r} contradicts session_timeout="
+                f"{self.session_timeout!r}: the server would end idle sessions between two looks. "
+                "Choose a polling_interval below the session_timeout."
+            )
+
+
+def read_settings(
+    kind: type[S], values: Mapping[str, Any], *, source: str, ignore: frozenset[str] = frozenset()
+) -> S:
+    """Check the values and make settings of that kind of them.
+
+    Args:
+        kind: ``LockSettings`` or ``BrokerSettings``.
+        values: What the user has set, by name.
+        source: How a name is spelled for the user, such as ``mysqllock_{name}``.
+        ignore: Names that belong to somebody else.
+
+    Raises:
+        SettingsError: A name is unknown or a value not allowed; the message says what is.
+    """
+    known = {known.name: known for known in fields(kind)}
+    for name, value in values.items():
+        if name in ignore:
+            continue
+        spelled = source.format(name=name)
+        if name not in known:
+            raise SettingsError(f"{spelled} is unknown; known are {', '.join(sorted(known))}.")
+        if not known[name].metadata["accepts"](value):
+            raise SettingsError(
+                f"{spelled}={value!r} is not allowed; it takes {known[name].metadata['allowed']} "
+                f"(default {known[name].default!r})."
+            )
+    return kind(**{name: value for name, value in values.items() if name in known})
