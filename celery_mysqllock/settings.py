@@ -98,8 +98,8 @@ class BrokerSettings:
             ``auto`` for what the server can.
         namespace: As for locks; names the liveness locks of consumers.
         session_timeout: As for locks; after it a vanished host's jobs go back to the queue.
-        recovery_interval: Seconds between two looks for the jobs of dead consumers. A consumer
-            counts as dead when two looks in a row find it so.
+        recovery_grace: Seconds for which a consumer must have been seen dead before its jobs go
+            back to the queue, so that a mere reconnect doubles nothing.
     """
 
     table: str = _setting("jobs", _TABLE_NAME, _is_identifier)
@@ -116,7 +116,7 @@ class BrokerSettings:
     )
     namespace: str | None = _namespace()
     session_timeout: int = _session_timeout()
-    recovery_interval: float = _setting(1.5, "seconds from 0.5 to 60", _is_number(0.5, 60))
+    recovery_grace: float = _setting(3.0, "seconds from 1 to 600", _is_number(1, 600))
 
     def __post_init__(self) -> None:
         if self.polling_interval >= self.session_timeout:

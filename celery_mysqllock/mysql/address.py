@@ -70,10 +70,14 @@ class Address:
             password=unquote(parts.password or ""),
             port=port,
         )
-        address._check()
-        return address._with_options(options)
+        return address.checked().with_options(options)
 
-    def _check(self) -> None:
+    def checked(self) -> Address:
+        """The address itself, when it names a user and a database.
+
+        Raises:
+            SettingsError: It does not.
+        """
         for part, value in (("user", self.user), ("database", self.database)):
             if not value:
                 raise SettingsError(
@@ -81,8 +85,14 @@ class Address:
                 )
         if "/" in self.database:
             raise SettingsError(f"{self}: a database name holds no '/'; the form is {_FORM}.")
+        return self
 
-    def _with_options(self, options: dict[str, str]) -> Address:
+    def with_options(self, options: dict[str, str]) -> Address:
+        """The address with the options of a URL's query.
+
+        Raises:
+            SettingsError: An option is unknown or has a value that is not allowed.
+        """
         for option in options:
             if option not in _QUERY_OPTIONS:
                 raise SettingsError(

@@ -73,7 +73,7 @@ def release_lock(session: Session, name: str) -> bool:
     while True:
         try:
             return bool(session.value("SELECT RELEASE_LOCK(%s)", (name,)))
-        except Interrupted:  # noqa: PERF203 - the loop is there for this error
+        except Interrupted:
             continue
 
 

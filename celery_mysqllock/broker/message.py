@@ -1,0 +1,145 @@
+"""What stands in a row's message: kombu's payload as readable JSON, or what any program wrote."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.exceptions import InvalidJob
+
+if TYPE_CHECKING:
+    from celery_mysqllock.jobs import ClaimedJob
+
+Payload = dict[str, Any]
+
+_JSON, _TEXT, _BASE64 = "json", "text", "base64"
+_ENVELOPE = frozenset({"body", "headers", "properties"})
+_FIELDS: dict[str, tuple[type, str]] = {
+    "task": (str, "a string"),
+    "args": (list, "a JSON array"),
+    "kwargs": (dict, "a JSON object"),
+}
+# Each row of a table has one task id, whoever delivers it and however often.
+_ROW_IDS = uuid.UUID("6b0f6e0c-5a3e-5d0e-9d5b-3c1f0c6f4a2e")
+
+
+def write(payload: Payload) -> str:
+    """Turn a kombu payload into a row's text.
+
+    A JSON body stands in it as JSON, so that ``JSON_EXTRACT(message, '$.body[0]')`` gives a
+    task's arguments; other text stands as a string, and only what is binary becomes base64.
+    """
+    properties = {**payload["properties"]}
+    for transient in ("delivery_tag", "body_encoding"):
+        properties.pop(transient, None)
+    body, encoding = _write_body(payload)
+    return json.dumps(
+        {**payload, "properties": properties, "body": body, "body-encoding": encoding},
+        ensure_ascii=False,
+    )
+
+
+def _write_body(payload: Payload) -> tuple[Any, str]:
+    body = payload["body"]
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return base64.b64encode(body).decode("ascii"), _BASE64
+    if payload.get("content-type") == "application/json":
+        try:
+            return json.loads(body), _JSON
+        except ValueError:
+            # A publisher may call anything JSON; it arrives as it was sent.
+            return body, _TEXT
+    return body, _TEXT
+
+
+def read(job: ClaimedJob, table: str, text_task: str | None) -> Payload:
+    """Turn a claimed row into a kombu payload.
+
+    The row holds what ``write`` made; or a JSON object ``{"task", "args", "kwargs"}``; or any
+    text, which becomes the only argument of ``text_task``.
+
+    Args:
+        job: The claimed job.
+        table: The table's name, a part of the task id of rows that carry none.
+        text_task: The task for plain text, None for none.
+
+    Raises:
+        InvalidJob: It is none of these; the message is the reason to keep the job as dead with.
+    """
+    try:
+        content = json.loads(job.message)
+    except ValueError:
+        content = None
+    if isinstance(content, dict) and content.keys() >= _ENVELOPE:
+        payload = _read_envelope(content)
+    elif isinstance(content, dict) and "task" in content:
+        payload = _read_row(content, job, table)
+    elif text_task:
+        payload = _read_row({"task": text_task, "args": [job.message]}, job, table)
+    else:
+        raise InvalidJob(
+            "The message is no JSON object with a 'task' in it, and text_task in "
+            "broker_transport_options names no task that takes plain text."
+        )
+    _stamp(payload, job)
+    return payload
+
+
+def _read_envelope(content: Payload) -> Payload:
+    encoding, body = content.pop("body-encoding", _TEXT), content["body"]
+    if not isinstance(content["headers"], dict) or not isinstance(content["properties"], dict):
+        raise InvalidJob("The message's headers and properties must be JSON objects.")
+    try:
+        if encoding == _JSON:
+            content["body"] = json.dumps(body)
+        elif encoding == _BASE64:
+            content["body"] = base64.b64decode(body, validate=True)
+    except (TypeError, ValueError) as error:
+        raise InvalidJob(f"The message's body is no {encoding}: {error}.") from error
+    return content
+
+
+def _read_row(content: Payload, job: ClaimedJob, table: str) -> Payload:
+    """Dress a job that some program wrote as a message of Celery's protocol 2."""
+    for name, (kind, allowed) in _FIELDS.items():
+        if name in content and not isinstance(content[name], kind):
+            raise InvalidJob(f"{name!r} is {json.dumps(content[name])}; it must be {allowed}.")
+    if unknown := content.keys() - _FIELDS.keys():
+        raise InvalidJob(
+            f"The message has the unknown field {min(unknown)!r}; known are {', '.join(_FIELDS)}."
+        )
+    task_id = str(uuid.uuid5(_ROW_IDS, f"{table}:{job.id}"))
+    args, kwargs = content.get("args", []), content.get("kwargs", {})
+    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    return {
+        "body": json.dumps([args, kwargs, embed]),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {
+            "lang": "py",
+            "task": content["task"],
+            "id": task_id,
+            "root_id": task_id,
+            "parent_id": None,
+            "group": None,
+            "argsrepr": repr(args),
+            "kwargsrepr": repr(kwargs),
+            "origin": f"{table}@sql",
+            "retries": 0,
+            "timelimit": [None, None],
+            "eta": None,
+            "expires": None,
+            "ignore_result": False,
+        },
+        "properties": {"correlation_id": task_id, "delivery_mode": 2, "priority": 0},
+    }
+
+
+def _stamp(payload: Payload, job: ClaimedJob) -> None:
+    info = payload["properties"].setdefault("delivery_info", {})
+    info.setdefault("exchange", "")
+    info.setdefault("routing_key", job.queue)
+    info["redelivered"] = job.deliveries > 0
+    payload["properties"]["delivery_tag"] = job.id

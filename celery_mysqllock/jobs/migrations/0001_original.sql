@@ -1,0 +1,7 @@
+-- The table as its first description has it: a message, and whether somebody has dequeued it.
+-- A table of this shape that is already there is taken over with its rows.
+CREATE TABLE {jobs} (
+    id         BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    message    LONGTEXT        NOT NULL,
+    job_status TINYINT         NOT NULL DEFAULT 0
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COMMENT = 'celery-mysqllock schema 1';

@@ -1,0 +1,23 @@
+-- What a broker has to know of a job. Each new column is nullable or has a default, so that
+-- INSERT INTO jobs (message) VALUES (...) goes on working.
+ALTER TABLE {jobs}
+    MODIFY id          BIGINT UNSIGNED  NOT NULL AUTO_INCREMENT,
+    MODIFY message     LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
+    MODIFY job_status  TINYINT          NOT NULL DEFAULT 0
+                       COMMENT '0 queued, 1 dequeued, 2 scheduled, 3 dead',
+    ADD    queue       VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+                                        NOT NULL DEFAULT 'celery',
+    ADD    claim_order TINYINT UNSIGNED NOT NULL DEFAULT 9
+                       COMMENT 'lowest first: 9 less the AMQP priority',
+    ADD    deliveries  INT UNSIGNED     NOT NULL DEFAULT 0,
+    ADD    owner       CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NULL DEFAULT NULL
+                       COMMENT 'the consumer that has claimed the job',
+    ADD    created_at  TIMESTAMP(6)     NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    ADD    claimed_at  TIMESTAMP(6)     NULL DEFAULT NULL,
+    ADD    finished_at TIMESTAMP(6)     NULL DEFAULT NULL,
+    ADD    reason      TEXT CHARACTER SET utf8mb4 NULL DEFAULT NULL
+                       COMMENT 'why the job is dead',
+    -- in the direction of the claim's ORDER BY: a filesort would lock every row of the queue
+    ADD KEY claim (queue, job_status, claim_order, id),
+    ADD KEY owner (owner),
+    COMMENT = 'celery-mysqllock schema 2';
