@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.devserver import private_server
+from celery_mysqllock.mysql import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,4 +27,4 @@ def url(server: DevServer | GivenServer) -> Iterator[str]:
     """The URL of an empty database that this test alone uses."""
     database = server.create_database()
     yield database
-    server.drop_database(database)
+    server.drop_database(Address.parse(database).database)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celery_mysqllock.broker import rejections
 from celery_mysqllock.broker.transport import Transport
 
-__all__ = ["Transport"]
+__all__ = ["Transport", "rejections"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,7 @@ from kombu.log import get_logger
 from kombu.transport import virtual
 
 from celery_mysqllock.broker import message as rows
+from celery_mysqllock.broker.claims import Claims
 from celery_mysqllock.broker.prefetch import Prefetch
 from celery_mysqllock.exceptions import ConnectionLost, InvalidJob
 
@@ -22,15 +21,9 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-# After a claim that emptied the queue more is likely to come; the next look is this soon.
-_SOON = 0.2
-# A window that is not half free is topped up after this many seconds, so that one claim takes
-# several jobs, but a slot never waits for the end of a long task beside it.
-_TOP_UP = 0.05
-
 
 class Channel(virtual.Channel):
-    """One channel of a connection to the job table."""
+    """One channel of a connection to the job table. A delivery tag is the id of a row."""
 
     QoS = Prefetch
     # The row holds readable text; see message.write.
@@ -41,10 +34,8 @@ class Channel(virtual.Channel):
 
     def __init__(self, connection: Transport, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
         super().__init__(connection, **kwargs)
-        self._buffer: deque[tuple[rows.Payload, str]] = deque()
         self._no_ack_queues: set[str] = set()
-        self._next_look: dict[str, float] = {}
-        self._short_since: float | None = None
+        self._claims = Claims(self._active_queues, self.qos, connection.settings, self._claim)
 
     # -- publish ----------------------------------------------------------------------------------
 
@@ -72,77 +63,40 @@ class Channel(virtual.Channel):
         """Stop to consume; claimed jobs that were not delivered yet go back to the queue."""
         queue = self._tag_to_queue.get(consumer_tag)
         super().basic_cancel(consumer_tag)
-        undelivered = [payload for payload, source in self._buffer if source == queue]
-        self._buffer = deque(entry for entry in self._buffer if entry[1] != queue)
-        self._release([_tag(payload) for payload in undelivered])
-        self._no_ack_queues.discard(queue or "")
+        if queue is not None:
+            self._no_ack_queues.discard(queue)
+            self._release(self._claims.withdraw(queue))
 
-    def deliver_next(self) -> bool:
-        """Deliver one job, claiming some when none is at hand; False when there is none."""
-        if not self._buffer:
-            self._claim_next()
-        if not self._buffer:
-            return False
-        payload, queue = self._buffer.popleft()
-        self.connection._deliver(payload, queue)  # noqa: SLF001 - the virtual transport's way
-        return True
-
-    def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> virtual.Message | None:  # noqa: ANN401, FBT001, FBT002 - kombu's
+    def basic_get(
+        self,
+        queue: str,
+        no_ack: bool = False,  # noqa: FBT001, FBT002 - kombu's signature
+        **_: Any,  # noqa: ANN401 - kombu's
+    ) -> virtual.Message | None:
         """Claim one job now; None when there is none."""
         claimed = self._claim(queue, 1)
         if not claimed:
             return None
         message = self.Message(claimed[0], channel=self)
+        self.qos.append(message, message.delivery_tag)
         if no_ack:
-            self.connection.jobs.ack([message.delivery_tag], self.connection.consumer.identity)
-        else:
-            self.qos.append(message, message.delivery_tag)
+            self.basic_ack(message.delivery_tag)
         return message
 
-    def _claim_next(self) -> None:
-        """Fill the buffer from the first queue in turn that has jobs."""
-        room = self._room_to_claim()
-        now = time.monotonic()
-        for queue in list(self._active_queues) if room else ():
-            if self._next_look.get(queue, 0) > now:
-                continue
-            claimed = self._claim(queue, room)
-            self._next_look[queue] = now + self._pause(len(claimed), room)
-            if claimed:
-                self._buffer.extend((payload, queue) for payload in claimed)
-                self._active_queues.remove(queue)
-                self._active_queues.append(queue)
-                self._short_since = None
-                return
+    def deliver_next(self) -> bool:
+        """Deliver one job to its consumer; False when there is none just now."""
+        job = self._claims.next()
+        if job is None:
+            return False
+        self.connection._deliver(job.payload, job.queue)  # noqa: SLF001 - the virtual transport's way
+        return True
 
-    def _room_to_claim(self) -> int:
-        """How many jobs to claim now: none until half of the window is free, or a moment later."""
-        room, limit = self.qos.room, self.connection.settings.claim_limit
-        if not room or room * 2 >= min(self.qos.window, limit):
-            return min(room, limit)
-        now = time.monotonic()
-        if self._short_since is None:
-            self._short_since = now
-        return min(room, limit) if now - self._short_since >= _TOP_UP else 0
-
-    def _pause(self, claimed: int, asked: int) -> float:
-        """Seconds until the queue is worth another look."""
-        if claimed == asked:
-            return 0
-        interval = self.connection.settings.polling_interval
-        return min(_SOON, interval) if claimed else interval
-
-    def wait_hint(self) -> float:
-        """Seconds until this channel might have something to do without being woken."""
-        if not self._active_queues or not self.qos.room:
-            return self.connection.settings.polling_interval
-        if self._short_since is not None:
-            return _TOP_UP
-        looks = [self._next_look.get(queue, 0.0) for queue in self._active_queues]
-        return max(0.0, min(looks) - time.monotonic())
+    def pause(self) -> float:
+        """Seconds for which there is nothing to deliver, unless a slot becomes free."""
+        return self._claims.pause()
 
     def _claim(self, queue: str, limit: int) -> list[rows.Payload]:
-        owner, jobs = self.connection.consumer.identity, self.connection.jobs
+        jobs, owner = self.connection.jobs, self.connection.consumer.identity
         payloads = []
         for job in jobs.claim(queue, limit, owner):
             try:
@@ -154,7 +108,7 @@ class Channel(virtual.Channel):
                 )
                 jobs.bury(job.id, owner, str(error))
         if queue in self._no_ack_queues and payloads:
-            jobs.ack([_tag(payload) for payload in payloads], owner)
+            jobs.ack([payload["properties"]["delivery_tag"] for payload in payloads], owner)
         return payloads
 
     # -- settle -----------------------------------------------------------------------------------
@@ -178,9 +132,9 @@ class Channel(virtual.Channel):
         with self._settling(delivery_tag) as (jobs, owner):
             if requeue:
                 jobs.release([delivery_tag], owner)
-                self._next_look.clear()
+                self._claims.look_again()
             else:
-                jobs.bury(delivery_tag, owner, "Rejected by the consumer.")
+                jobs.bury(delivery_tag, owner, "Rejected by the consumer, without requeue.")
 
     @contextmanager
     def _settling(self, delivery_tag: int) -> Iterator[tuple[JobTable, str]]:
@@ -200,23 +154,17 @@ class Channel(virtual.Channel):
         """Give all unacknowledged jobs back to their queues.
 
         Raises:
-            ValueError: Asked to redeliver to this very consumer, which AMQP has given up too.
+            ValueError: Asked to redeliver to this very consumer, which RabbitMQ refuses too.
         """
         if not requeue:
             raise ValueError("basic_recover takes requeue=True only.")
         self._release(self.qos.take_all())
 
-    def _release(self, delivery_tags: list[int]) -> None:
-        if delivery_tags:
-            self.connection.jobs.release(delivery_tags, self.connection.consumer.identity)
-            self._next_look.clear()
-
     def close(self) -> None:
         """Give back what was claimed and not settled, and close."""
         if self.closed:
             return
-        unsettled = self.qos.take_all() + [_tag(payload) for payload, _ in self._buffer]
-        self._buffer.clear()
+        unsettled = self.qos.take_all() + self._claims.withdraw()
         try:
             # when the session is lost, a living consumer gives them back
             if self.connection.verify_connection(self.connection):
@@ -224,15 +172,22 @@ class Channel(virtual.Channel):
         finally:
             super().close()
 
+    def _release(self, job_ids: list[int]) -> None:
+        if job_ids:
+            self.connection.jobs.release(job_ids, self.connection.consumer.identity)
+            self._claims.look_again()
+
     # -- queues -----------------------------------------------------------------------------------
 
-    def _size(self, queue: str) -> int:
-        return self.connection.jobs.count_ready(queue)
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:  # noqa: ANN401, FBT001, FBT002 - kombu's
+        """Declare a queue; its jobs are counted only when it is declared passively.
+
+        Celery declares at every start and publish, and a count of millions takes seconds.
+        """
+        declared = super().queue_declare(queue, passive=False, **kwargs)
+        if passive:
+            return declared._replace(message_count=self.connection.jobs.count_ready(queue or ""))
+        return declared
 
     def _purge(self, queue: str) -> int:
         return self.connection.jobs.purge(queue)
-
-
-def _tag(payload: rows.Payload) -> int:
-    tag: int = payload["properties"]["delivery_tag"]
-    return tag

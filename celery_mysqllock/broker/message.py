@@ -44,7 +44,11 @@ def write(payload: Payload) -> str:
 def _write_body(payload: Payload) -> tuple[Any, str]:
     body = payload["body"]
     if isinstance(body, (bytes, bytearray, memoryview)):
-        return base64.b64encode(body).decode("ascii"), _BASE64
+        # kombu has encoded the text of a given content type before it gets here
+        text = _decoded(bytes(body)) if _is_text(payload) else None
+        if text is None:
+            return base64.b64encode(body).decode("ascii"), _BASE64
+        body = text
     if payload.get("content-type") == "application/json":
         try:
             return json.loads(body), _JSON
@@ -52,6 +56,17 @@ def _write_body(payload: Payload) -> tuple[Any, str]:
             # A publisher may call anything JSON; it arrives as it was sent.
             return body, _TEXT
     return body, _TEXT
+
+
+def _decoded(body: bytes) -> str | None:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_text(payload: Payload) -> bool:
+    return str(payload.get("content-encoding")).lower() in ("utf-8", "us-ascii")
 
 
 def read(job: ClaimedJob, table: str, text_task: str | None) -> Payload:

@@ -39,7 +39,7 @@ class Prefetch:
         return self.prefetch_count or UNLIMITED
 
     def can_consume(self) -> bool:
-        """Whether one more message may be delivered."""
+        """Whether one more message may come; Celery replaces this to disable prefetching."""
         return self.room > 0
 
     def append(self, message: Message, delivery_tag: int) -> None:

@@ -148,8 +148,7 @@ class Transport(virtual.Transport):
         with self._opening:
             if self._consumer is None:
                 self._consumer = self._start_consumer()
-        if not self._consumer.is_alive:
-            raise ConnectionLost("The consumer's session was lost; its claims go back.")
+        self._check_consumer()
         return self._consumer
 
     def _start_consumer(self) -> Consumer:
@@ -171,7 +170,7 @@ class Transport(virtual.Transport):
         """End the wait of ``drain_events``: a slot is free, or the consumer is lost."""
         self._woken.set()
 
-    def drain_events(self, connection: Transport, timeout: float | None = None) -> None:
+    def drain_events(self, connection: Transport, timeout: float | None = None) -> None:  # noqa: ARG002 - kombu's
         """Deliver one job, waiting for one.
 
         Args:
@@ -185,10 +184,11 @@ class Transport(virtual.Transport):
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             self._woken.clear()
-            if any(channel.deliver_next() for channel in list(connection.channels)):
+            self._check_consumer()
+            if any(channel.deliver_next() for channel in list(self.channels)):
                 return
             pause = min(
-                (channel.wait_hint() for channel in connection.channels),
+                (channel.pause() for channel in self.channels),
                 default=self.settings.polling_interval,
             )
             if deadline is not None:
@@ -197,3 +197,7 @@ class Transport(virtual.Transport):
                     raise TimeoutError
                 pause = min(pause, left)
             self._woken.wait(pause)
+
+    def _check_consumer(self) -> None:
+        if self._consumer is not None and not self._consumer.is_alive:
+            raise ConnectionLost("The consumer's session was lost; its claims go back.")

@@ -1,0 +1,67 @@
+"""The app whose workers the broker's tests start; its tasks write what they did into a ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import Reject
+
+import celery_mysqllock  # noqa: F401 - makes mysql:// known
+from celery_mysqllock.mysql import Address, Session
+
+URL = os.environ.get("BROKER_URL", "mysql://nobody@localhost/nothing")
+OPTIONS: dict[str, Any] = {
+    "text_task": "text",
+    "polling_interval": 0.2,
+    "recovery_grace": 1.0,
+    **json.loads(os.environ.get("BROKER_OPTIONS", "{}")),
+}
+
+app = Celery("tests", broker=URL)
+app.conf.update(
+    broker_transport_options=OPTIONS,
+    broker_connection_retry_on_startup=True,
+    worker_prefetch_multiplier=int(os.environ.get("PREFETCH_MULTIPLIER", "4")),
+    task_ignore_result=True,
+)
+
+
+def write(entry: object) -> None:
+    with Session(Address.parse(URL)) as session:
+        session.execute("CREATE TABLE IF NOT EXISTS ledger (entry VARCHAR(200), pid INT)")
+        session.execute("INSERT INTO ledger VALUES (%s, %s)", (str(entry), os.getppid()))
+
+
+@app.task(name="note")
+def note(entry: object) -> None:
+    write(entry)
+
+
+@app.task(name="text")
+def text(message: str) -> None:
+    write(message)
+
+
+@app.task(name="late", acks_late=True)
+def late(entry: object, seconds: float = 0.0) -> None:
+    write(f"begin {entry}")
+    time.sleep(seconds)
+    write(f"end {entry}")
+
+
+@app.task(name="hang", bind=True, acks_late=True)
+def hang(self: Any, entry: object) -> None:  # noqa: ANN401 - a task
+    """Begin, and end only when it is delivered a second time."""
+    redelivered = self.request.delivery_info["redelivered"]
+    write(f"{'again' if redelivered else 'begin'} {entry}")
+    if not redelivered:
+        time.sleep(600)
+
+
+@app.task(name="refuse", bind=True, acks_late=True)
+def refuse(self: Any) -> None:  # noqa: ANN401, ARG001 - a task
+    raise Reject("no thanks", requeue=False)

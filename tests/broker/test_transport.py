@@ -1,0 +1,282 @@
+"""kombu on the job table, in one process."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kombu import Connection, Consumer, Exchange, Queue
+
+from celery_mysqllock.exceptions import (
+    CannotConnect,
+    ConnectionLost,
+    LoginRefused,
+    SettingsError,
+    TableMismatch,
+    TableMissing,
+    UnknownDatabase,
+)
+from celery_mysqllock.mysql import Address, Session
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kombu.transport.virtual import Message
+
+Connect = "Callable[..., Connection]"
+
+
+def publish(connection: Connection, body: object, queue: str = "q", **options: Any) -> None:  # noqa: ANN401
+    with connection.Producer() as producer:
+        producer.publish(body, routing_key=queue, declare=[Queue(queue)], **options)
+
+
+def get(connection: Connection, queue: str = "q", **options: Any) -> Message | None:  # noqa: ANN401
+    return Queue(queue)(connection.default_channel).get(**options)
+
+
+def statuses(session: Session) -> list[int]:
+    return [row[0] for row in session.query("SELECT job_status FROM jobs ORDER BY id")]
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        ({"a": [1, 2.5, None, "ü"]}, {}),
+        ([10**30, True], {}),
+        ("plain", {"content_type": "text/plain", "content_encoding": "utf-8"}),
+        ("no json at all", {"content_type": "application/json", "content_encoding": "utf-8"}),
+        (b"\x00\xff", {"content_type": "application/data", "content_encoding": "binary"}),
+        ({"z": "x" * 500}, {"compression": "zlib"}),
+        ({1, 2}, {"serializer": "pickle"}),
+    ],
+)
+def test_a_body_arrives_as_it_was_sent(
+    connect: Callable[..., Connection], body: object, options: dict[str, Any]
+) -> None:
+    connection = connect()
+    publish(connection, body, **options)
+    message = get(connection, accept={"json", "pickle", "application/data", "text/plain"})
+    assert message is not None
+    if body == "no json at all":
+        assert message.body == b"no json at all"
+    elif options.get("serializer") == "pickle":
+        assert pickle.loads(message.body) == body  # noqa: S301 - our own
+    else:
+        assert message.payload == body
+
+
+def test_a_json_body_stands_readable_in_the_row(
+    connect: Callable[..., Connection], session: Session
+) -> None:
+    publish(connect(), [[7, "seven"], {}])
+    assert session.value("SELECT JSON_EXTRACT(message, '$.body[0][1]') FROM jobs") == '"seven"'
+
+
+def test_an_acked_message_is_deleted(connect: Callable[..., Connection], session: Session) -> None:
+    connection = connect()
+    publish(connection, 1)
+    message = get(connection)
+    assert message is not None
+    assert statuses(session) == [1]
+    message.ack()
+    assert statuses(session) == []
+
+
+def test_a_message_got_without_ack_is_deleted_at_once(
+    connect: Callable[..., Connection], session: Session
+) -> None:
+    connection = connect()
+    publish(connection, 1)
+    assert get(connection, no_ack=True) is not None
+    assert statuses(session) == []
+
+
+def test_a_requeued_message_comes_again_and_says_so(connect: Callable[..., Connection]) -> None:
+    connection = connect()
+    publish(connection, 1)
+    message = get(connection)
+    assert message is not None
+    assert message.delivery_info["redelivered"] is False
+    message.requeue()
+    message = get(connection)
+    assert message is not None
+    assert message.delivery_info["redelivered"] is True
+
+
+def test_a_rejected_message_is_kept_as_dead(
+    connect: Callable[..., Connection], session: Session
+) -> None:
+    connection = connect()
+    publish(connection, 1)
+    message = get(connection)
+    assert message is not None
+    message.reject()
+    assert session.query("SELECT job_status, owner FROM jobs") == [(3, None)]
+
+
+def test_closing_gives_back_what_was_not_settled(
+    connect: Callable[..., Connection], session: Session
+) -> None:
+    connection = connect()
+    publish(connection, 1)
+    assert get(connection) is not None
+    connection.release()
+    assert session.query("SELECT job_status, owner FROM jobs") == [(0, None)]
+
+
+def test_a_consumer_gets_no_more_than_its_prefetch_count(
+    connect: Callable[..., Connection], session: Session
+) -> None:
+    connection = connect(polling_interval=0.2)
+    for number in range(10):
+        publish(connection, number)
+    received: list[Message] = []
+    with Consumer(connection, [Queue("q")], on_message=received.append) as consumer:
+        consumer.qos(prefetch_count=4)
+        for _ in range(4):
+            connection.drain_events(timeout=5)
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.5)
+        assert statuses(session) == [1] * 4 + [0] * 6
+        received[0].ack()
+        connection.drain_events(timeout=5)
+    assert [message.payload for message in received] == [0, 1, 2, 3, 4]
+
+
+def test_cancelling_a_consumer_gives_back_what_it_had_not_been_given(
+    connect: Callable[..., Connection], session: Session
+) -> None:
+    connection = connect()
+    for number in range(3):
+        publish(connection, number)
+    received: list[Message] = []
+    consumer = Consumer(connection, [Queue("q")], on_message=received.append)
+    consumer.consume()
+    connection.drain_events(timeout=5)
+    assert statuses(session) == [1, 1, 1]
+    consumer.cancel()
+    assert statuses(session) == [1, 0, 0]
+
+
+def test_direct_and_topic_exchanges_route(connect: Callable[..., Connection]) -> None:
+    connection = connect()
+    topic = Exchange("logs", "topic")
+    queues = [Queue("errors", topic, routing_key="*.error"), Queue("all", topic, routing_key="#")]
+    with connection.Producer() as producer:
+        for key in ("disk.error", "disk.info"):
+            producer.publish(key, exchange=topic, routing_key=key, declare=queues)
+
+    def drained(queue: str) -> list[object]:
+        messages = iter(lambda: get(connection, queue), None)
+        return [message.payload for message in messages]
+
+    assert drained("errors") == ["disk.error"]
+    assert drained("all") == ["disk.error", "disk.info"]
+
+
+def test_a_passive_declaration_counts_what_waits(connect: Callable[..., Connection]) -> None:
+    connection = connect()
+    publish(connection, 1)
+    publish(connection, 2)
+    assert connection.default_channel.queue_declare("q", passive=True).message_count == 2
+    assert connection.default_channel.queue_purge("q") == 2
+
+
+def test_a_killed_session_is_a_connection_error(
+    connect: Callable[..., Connection], session: Session
+) -> None:
+    connection = connect()
+    others = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> %s"
+    for (other,) in session.query(others, (session.connection_id,)):
+        session.execute("KILL %s", (other,))
+    with pytest.raises(ConnectionLost) as caught:
+        publish_once(connection)
+    assert isinstance(caught.value, connection.connection_errors)
+
+
+def publish_once(connection: Connection) -> None:
+    with connection.channel() as channel:
+        channel.basic_publish(channel.prepare_message("1"), exchange="", routing_key="q")
+
+
+def test_a_consumer_notices_that_its_liveness_session_is_gone(
+    connect: Callable[..., Connection], session: Session
+) -> None:
+    connection = connect(recovery_grace=1.0)
+    with Consumer(connection, [Queue("q")], on_message=lambda _: None):
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0)
+        identity = connection.transport.consumer.identity
+        lock = f"{session.address.database}:consumer:{identity}"
+        holder = eventually(lambda: session.value("SELECT IS_USED_LOCK(%s)", (lock,)))
+        session.execute("KILL %s", (holder,))
+        with pytest.raises(ConnectionLost):
+            connection.drain_events(timeout=30)
+
+
+def refusal(url: str, **options: object) -> BaseException:
+    """The error that a connection to the URL fails with."""
+    with pytest.raises(Exception) as caught, Connection(url, transport_options=options) as broken:  # noqa: PT011
+        broken.connect()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (
+            lambda url: url.replace(":", ":not-the-password-", 2).replace(
+                ":not-the-password-", ":", 1
+            ),
+            LoginRefused,
+        ),
+        (lambda url: f"{url}_gone", UnknownDatabase),
+        (lambda url: url.rsplit("@", 1)[0] + "@127.0.0.1:1/x", CannotConnect),
+        (lambda url: url.rsplit("/", 1)[0], SettingsError),
+    ],
+)
+def test_a_wrong_url_gives_one_clear_error_without_the_password(
+    url: str, change: Callable[[str], str], error: type[Exception]
+) -> None:
+    refused = refusal(change(url))
+    assert isinstance(refused, error)
+    assert Address.parse(url).password not in str(refused)
+
+
+def test_a_missing_table_is_an_error_that_says_how_to_make_it(url: str) -> None:
+    refused = refusal(url)
+    assert isinstance(refused, TableMissing)
+    assert "celery -A <app> mysqllock migrate" in str(refused)
+
+
+def test_a_missing_table_is_made_on_first_use_when_the_setting_says_so(url: str) -> None:
+    with Connection(url, transport_options={"create_table": True}) as connection:
+        publish(connection, 1)
+        assert get(connection) is not None
+
+
+def test_a_table_of_another_shape_is_never_changed_on_first_use(url: str) -> None:
+    with Session(Address.parse(url)) as session:
+        session.execute("CREATE TABLE jobs (id INT PRIMARY KEY, title TEXT)")
+        assert isinstance(refusal(url, create_table=True), TableMismatch)
+        assert len(session.query("DESCRIBE jobs")) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tabel": "jobs"}, "'tabel'] is unknown; known are"),
+        ({"polling_interval": "often"}, "'polling_interval']='often' is not allowed; it takes"),
+        ({"table": "jobs; --"}, "'table']='jobs; --' is not allowed"),
+        ({"polling_interval": 10, "session_timeout": 5}, "contradicts"),
+    ],
+)
+def test_wrong_options_fail_at_start_with_what_is_allowed(
+    url: str, options: dict[str, object], message: str
+) -> None:
+    refused = refusal(url, **options)
+    assert isinstance(refused, SettingsError)
+    assert message in str(refused)

@@ -1,0 +1,160 @@
+"""Real workers on the job table: what runs, what is kept, and what a kill does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.broker.app import hang, late, note, refuse
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from celery_mysqllock.mysql import Session
+    from tests.broker.worker import Worker
+
+StartWorker = "Callable[..., Worker]"
+
+
+@pytest.fixture(autouse=True)
+def producer_url(session: Session) -> Iterator[None]:
+    """The test process publishes to the table of this test."""
+    app = note.app
+    app.conf.broker_url = session.address.url()
+    session.execute("CREATE TABLE ledger (entry VARCHAR(200), pid INT)")
+    yield
+    app.pool.force_close_all()
+    app.set_current()
+    app._pool = None  # noqa: SLF001 - as Celery does after a fork
+    app.amqp._producer_pool = None  # noqa: SLF001
+
+
+def ledger(session: Session) -> list[str]:
+    return [row[0] for row in session.query("SELECT entry FROM ledger")]
+
+
+def await_ledger(session: Session, entries: list[str]) -> None:
+    eventually(lambda: sorted(ledger(session)) == sorted(entries), what=str(entries))
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent"])
+def test_tasks_and_bare_rows_run_in_each_pool(
+    session: Session, start_worker: Callable[..., Worker], pool: str
+) -> None:
+    worker = start_worker("--pool", pool)
+    for number in range(20):
+        note.delay(number)
+        session.execute(
+            "INSERT INTO jobs (message) VALUES (%s)",
+            (f'{{"task": "note", "args": ["row {number}"]}}',),
+        )
+    session.execute("INSERT INTO jobs (message) VALUES ('any text')")
+    rows = [f"row {number}" for number in range(20)]
+    await_ledger(session, [*map(str, range(20)), *rows, "any text"])
+    assert worker.stop() == 0
+    assert session.query("SELECT id FROM jobs") == []
+
+
+def test_what_cannot_run_is_kept_as_dead_with_its_reason_and_the_worker_goes_on(
+    session: Session, start_worker: Callable[..., Worker]
+) -> None:
+    start_worker(BROKER_OPTIONS='{"text_task": null}')
+    for message in (
+        "any text",
+        '{"task": 5}',
+        '{"task": "unheard_of"}',
+        '{"task": "note", "a": 1}',
+    ):
+        session.execute("INSERT INTO jobs (message) VALUES (%s)", (message,))
+    refuse.delay()
+    note.delay("still here")
+    await_ledger(session, ["still here"])
+    reasons = eventually(
+        lambda: (
+            rows
+            if len(rows := session.query("SELECT reason FROM jobs WHERE job_status = 3")) == 5
+            else None
+        )
+    )
+    for reason, expected in zip(
+        [row[0] for row in reasons],
+        ["text_task", "'task' is 5", "no task 'unheard_of'", "unknown field 'a'", "Rejected"],
+        strict=True,
+    ):
+        assert expected in reason
+
+
+def test_the_jobs_of_a_killed_worker_run_in_another_and_say_that_they_are_redelivered(
+    session: Session, start_worker: Callable[..., Worker]
+) -> None:
+    victim = start_worker()
+    for number in range(4):
+        hang.delay(number)
+    eventually(lambda: len(ledger(session)) == 2)
+    heir = start_worker()
+    victim.kill()
+    begun = ledger(session)
+    eventually(lambda: len([e for e in ledger(session) if e.startswith("again")]) == 4)
+    assert len(ledger(session)) == len(begun) + 4
+    heir.await_log("is dead; 4 jobs go back")
+    eventually(lambda: session.query("SELECT id FROM jobs") == [])
+
+
+def test_a_warm_shutdown_ends_what_runs_and_gives_back_the_rest(
+    session: Session, start_worker: Callable[..., Worker]
+) -> None:
+    worker = start_worker()
+    for number in range(8):
+        late.delay(number, 2.0)
+    eventually(lambda: len(ledger(session)) == 2)
+    assert worker.stop() == 0
+    ended = {entry.split()[1] for entry in ledger(session) if entry.startswith("end")}
+    begun = {entry.split()[1] for entry in ledger(session) if entry.startswith("begin")}
+    assert ended == begun
+    assert session.query("SELECT job_status, COUNT(*) FROM jobs GROUP BY 1") == [
+        (0, 8 - len(ended))
+    ]
+
+
+def test_a_worker_whose_sessions_are_killed_reconnects_and_goes_on(
+    session: Session, start_worker: Callable[..., Worker]
+) -> None:
+    worker = start_worker()
+    note.delay("before")
+    await_ledger(session, ["before"])
+    mine = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> %s"
+    for (other,) in session.query(mine, (session.connection_id,)):
+        session.execute("KILL %s", (other,))
+    worker.await_log("Connection to broker lost")
+    note.delay("after")
+    await_ledger(session, ["before", "after"])
+
+
+def test_a_long_task_in_the_solo_pool_is_not_delivered_twice(
+    session: Session, start_worker: Callable[..., Worker]
+) -> None:
+    late.delay("long", 8.0)
+    start_worker("--pool", "solo", BROKER_OPTIONS='{"session_timeout": 3}')
+    eventually(lambda: ledger(session) == ["begin long"])
+    start_worker("--pool", "solo", BROKER_OPTIONS='{"session_timeout": 3}')
+    await_ledger(session, ["begin long", "end long"])
+    eventually(lambda: session.query("SELECT id FROM jobs") == [])
+    assert len(ledger(session)) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("mysql://u:secret@127.0.0.1:1", "names no database"),
+        ("mysql://:secret@127.0.0.1:1/x", "names no user"),
+    ],
+)
+def test_a_worker_with_a_wrong_url_says_what_is_wrong(
+    start_worker: Callable[..., Worker], wrong: str, message: str
+) -> None:
+    with pytest.raises(AssertionError) as caught:
+        start_worker(BROKER_URL=wrong)
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)

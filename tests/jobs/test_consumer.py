@@ -1,0 +1,118 @@
+"""A consumer that dies leaves its jobs to the living."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from celery_mysqllock.jobs import Consumer, JobTable, Migrations
+from celery_mysqllock.mysql import Address, Session, is_free, lock_name
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CLAIM_AND_HANG = """
+import os, sys, threading
+from celery_mysqllock.jobs import Consumer, JobTable
+from celery_mysqllock.mysql import Address, Session
+address = Address.parse(os.environ["URL"])
+consumer = Consumer(address, namespace="ns", table="jobs", session_timeout=30, grace=1.0,
+                    on_lost=lambda: None)
+consumer.start()
+session = Session(address).open()
+print(len(JobTable(session).claim("q", 5, consumer.identity)), flush=True)
+threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def start(url: str) -> Iterator[Callable[[], tuple[Consumer, threading.Event]]]:
+    consumers = []
+
+    def start_one() -> tuple[Consumer, threading.Event]:
+        lost = threading.Event()
+        consumer = Consumer(
+            Address.parse(url),
+            namespace="ns",
+            table="jobs",
+            session_timeout=30,
+            grace=1.0,
+            on_lost=lost.set,
+        )
+        consumer.start()
+        consumers.append(consumer)
+        return consumer, lost
+
+    yield start_one
+    for consumer in consumers:
+        consumer.stop()
+
+
+def test_the_jobs_of_a_killed_process_go_back_to_the_queue(
+    session: Session, url: str, start: Callable[[], tuple[Consumer, threading.Event]]
+) -> None:
+    Migrations(session).apply()
+    jobs = JobTable(session)
+    for number in range(5):
+        jobs.put("q", str(number))
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLAIM_AND_HANG],
+        env={**os.environ, "URL": url},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "5\n"
+        start()
+        assert jobs.count_ready("q") == 0
+        process.send_signal(signal.SIGKILL)
+    eventually(lambda: jobs.count_ready("q") == 5)
+    assert all(job.deliveries == 1 for job in jobs.claim("q", 5, "c" * 32))
+
+
+def test_a_living_consumer_keeps_its_jobs(
+    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+) -> None:
+    Migrations(session).apply()
+    jobs = JobTable(session)
+    jobs.put("q", "kept")
+    jobs.put("q", "orphaned")
+    consumer, _ = start()
+    start()
+    jobs.claim("q", 1, consumer.identity)
+    jobs.claim("q", 1, "d" * 32)
+    eventually(lambda: jobs.owners() == {consumer.identity})
+    assert [job.message for job in jobs.claim("q", 5, "e" * 32)] == ["orphaned"]
+
+
+def test_a_stopped_consumer_frees_its_lock(
+    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+) -> None:
+    Migrations(session).apply()
+    consumer, lost = start()
+    name = lock_name("ns", "consumer", consumer.identity)
+    assert not is_free(session, name)
+    consumer.stop()
+    eventually(lambda: is_free(session, name))
+    assert not lost.is_set()
+
+
+def test_a_consumer_whose_session_is_killed_learns_it(
+    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+) -> None:
+    Migrations(session).apply()
+    consumer, lost = start()
+    holder = session.value(
+        "SELECT IS_USED_LOCK(%s)", (lock_name("ns", "consumer", consumer.identity),)
+    )
+    session.execute("KILL %s", (holder,))
+    assert lost.wait(10)
+    assert not consumer.is_alive

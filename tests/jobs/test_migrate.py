@@ -1,0 +1,107 @@
+"""The table is made and changed on purpose only."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from celery_mysqllock.exceptions import MissingPrivilege, TableMismatch, TableMissing
+from celery_mysqllock.jobs import JobTable, Migrations
+from celery_mysqllock.mysql import Address, Session
+
+if TYPE_CHECKING:
+    from celery_mysqllock.jobs.migrate import Migration
+
+ORIGINAL = """CREATE TABLE jobs (
+    id INT AUTO_INCREMENT PRIMARY KEY, message VARCHAR(255), job_status INT DEFAULT 0)"""
+
+
+def names(migrations: list[Migration]) -> list[str]:
+    return [migration.name for migration in migrations]
+
+
+def test_an_empty_database_gets_the_table(session: Session) -> None:
+    migrations = Migrations(session)
+    with pytest.raises(TableMissing, match="mysqllock migrate"):
+        migrations.check()
+    assert names(migrations.apply()) == ["original", "broker"]
+    migrations.check()
+    assert migrations.apply() == []
+
+
+def test_the_original_table_is_taken_over_with_its_rows(session: Session) -> None:
+    session.execute(ORIGINAL)
+    session.execute("INSERT INTO jobs (message) VALUES ('old'), ('older')")
+    migrations = Migrations(session)
+    with pytest.raises(TableMismatch, match="version 1"):
+        migrations.check()
+    assert names(migrations.apply()) == ["broker"]
+    claimed = JobTable(session).claim("celery", 5, "a" * 32)
+    assert [job.message for job in claimed] == ["old", "older"]
+
+
+def test_migrating_the_original_table_gives_the_same_table_as_migrating_from_nothing(
+    session: Session,
+) -> None:
+    session.execute(ORIGINAL)
+    Migrations(session).apply()
+    Migrations(session, "fresh").apply()
+    shapes = [
+        session.query(f"SHOW CREATE TABLE {name}")[0][1].split("\n", 1)[1]
+        for name in ("jobs", "fresh")
+    ]
+    assert shapes[0] == shapes[1]
+
+
+def test_every_migration_writes_its_version(session: Session) -> None:
+    migrations = Migrations(session)
+    for migration in migrations.all:
+        session.execute(migration.sql)
+        assert migrations.version() == migration.version
+
+
+def test_a_table_of_another_shape_is_left_alone(session: Session) -> None:
+    session.execute("CREATE TABLE jobs (id INT PRIMARY KEY, title VARCHAR(50), job_status INT)")
+    before = session.query("SHOW CREATE TABLE jobs")
+    with pytest.raises(TableMismatch, match=r"message is missing; title is not ours"):
+        Migrations(session).apply()
+    assert session.query("SHOW CREATE TABLE jobs") == before
+
+
+def test_a_table_of_a_newer_release_is_left_alone(session: Session) -> None:
+    Migrations(session).apply()
+    session.execute("ALTER TABLE jobs COMMENT = 'celery-mysqllock schema 99'")
+    assert Migrations(session).apply() == []
+    with pytest.raises(TableMismatch, match="Update celery-mysqllock"):
+        Migrations(session).check()
+
+
+def test_two_that_migrate_at_once_do_it_once(url: str) -> None:
+    done: list[list[Migration]] = []
+
+    def migrate() -> None:
+        with Session(Address.parse(url)) as session:
+            done.append(Migrations(session).apply())
+
+    threads = [threading.Thread(target=migrate) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(len(migrations) for migrations in done) == [0, 0, 0, 2]
+
+
+def test_a_user_who_may_not_create_is_told_so(session: Session, url: str) -> None:
+    address = Address.parse(url)
+    user = f"reader_{address.database[-8:]}"
+    session.execute(f"CREATE USER {user} IDENTIFIED BY 'a password'")
+    try:
+        session.execute(f"GRANT SELECT ON {address.database}.* TO {user}")
+        reader = Address(address.host, address.database, user, "a password", address.port)
+        with Session(reader) as reading, pytest.raises(MissingPrivilege, match="GRANT") as caught:
+            Migrations(reading).apply()
+    finally:
+        session.execute(f"DROP USER {user}")
+    assert "a password" not in str(caught.value)

@@ -1,0 +1,168 @@
+"""The contract of the job table, whichever way it claims."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from celery_mysqllock.exceptions import MessageTooLarge, SettingsError
+from celery_mysqllock.jobs import JobTable
+from celery_mysqllock.mysql import Address, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ME, YOU = "a" * 32, "b" * 32
+
+
+def status_of(session: Session, job_id: int) -> tuple[int, str | None]:
+    return session.query("SELECT job_status, owner FROM jobs WHERE id = %s", (job_id,))[0]
+
+
+def messages(claimed: Sequence[object]) -> list[str]:
+    return [job.message for job in claimed]  # type: ignore[attr-defined]
+
+
+def test_a_bare_insert_is_a_job_of_the_default_queue(jobs: JobTable, session: Session) -> None:
+    session.execute("INSERT INTO jobs (message) VALUES ('from anywhere')")
+    assert messages(jobs.claim("celery", 10, ME)) == ["from anywhere"]
+
+
+def test_jobs_are_claimed_first_in_first_out(jobs: JobTable) -> None:
+    for text in ("one", "two", "three"):
+        jobs.put("q", text)
+    assert messages(jobs.claim("q", 2, ME)) == ["one", "two"]
+    assert messages(jobs.claim("q", 2, ME)) == ["three"]
+
+
+def test_the_greater_priority_goes_first(jobs: JobTable) -> None:
+    for priority in (0, 9, 5):
+        jobs.put("q", str(priority), priority=priority)
+    assert messages(jobs.claim("q", 3, ME)) == ["9", "5", "0"]
+
+
+def test_queues_are_apart_and_their_names_are_exact(jobs: JobTable) -> None:
+    jobs.put("q", "small")
+    jobs.put("Q", "great")
+    assert messages(jobs.claim("Q", 10, ME)) == ["great"]
+
+
+def test_a_claimed_job_is_dequeued_and_has_an_owner(jobs: JobTable, session: Session) -> None:
+    job_id = jobs.put("q", "x")
+    jobs.claim("q", 1, ME)
+    assert status_of(session, job_id) == (1, ME)
+
+
+def test_a_claimed_job_is_not_claimed_again(jobs: JobTable) -> None:
+    jobs.put("q", "x")
+    assert len(jobs.claim("q", 5, ME)) == 1
+    assert jobs.claim("q", 5, YOU) == []
+
+
+def test_an_acked_job_is_gone(jobs: JobTable, session: Session) -> None:
+    job_id = jobs.put("q", "x")
+    jobs.claim("q", 1, ME)
+    assert jobs.ack([job_id], ME) == 1
+    assert session.query("SELECT * FROM jobs") == []
+
+
+def test_an_ack_by_who_does_not_own_the_job_does_nothing(jobs: JobTable, session: Session) -> None:
+    job_id = jobs.put("q", "x")
+    jobs.claim("q", 1, ME)
+    assert jobs.ack([job_id], YOU) == 0
+    assert status_of(session, job_id) == (1, ME)
+
+
+def test_a_released_job_comes_again_in_its_old_place_and_is_counted(jobs: JobTable) -> None:
+    first = jobs.put("q", "first")
+    jobs.put("q", "second")
+    assert jobs.claim("q", 1, ME)[0].deliveries == 0
+    assert jobs.release([first], ME) == 1
+    again = jobs.claim("q", 2, YOU)
+    assert messages(again) == ["first", "second"]
+    assert [job.deliveries for job in again] == [1, 0]
+
+
+def test_a_buried_job_is_kept_with_its_reason_and_never_claimed(
+    jobs: JobTable, session: Session
+) -> None:
+    job_id = jobs.put("q", "x")
+    jobs.claim("q", 1, ME)
+    assert jobs.bury(job_id, ME, "no such task")
+    jobs.explain(job_id, "no such task: import its module")
+    assert status_of(session, job_id) == (3, None)
+    assert session.value("SELECT reason FROM jobs") == "no such task: import its module"
+    assert jobs.claim("q", 1, ME) == []
+
+
+def test_the_claims_of_one_owner_go_back_and_no_others(jobs: JobTable) -> None:
+    for text in ("mine", "yours"):
+        jobs.put("q", text)
+    jobs.claim("q", 1, ME)
+    jobs.claim("q", 1, YOU)
+    assert jobs.owners() == {ME, YOU}
+    assert jobs.release_claims_of(ME) == 1
+    assert jobs.owners() == {YOU}
+    assert messages(jobs.claim("q", 5, YOU)) == ["mine"]
+
+
+def test_purge_takes_what_waits_and_leaves_what_runs(jobs: JobTable) -> None:
+    for text in ("runs", "waits", "waits too"):
+        jobs.put("q", text)
+    jobs.claim("q", 1, ME)
+    assert jobs.count_ready("q") == 2
+    assert jobs.purge("q") == 2
+    assert jobs.owners() == {ME}
+
+
+def test_no_job_is_claimed_twice_by_many_at_once(
+    jobs: JobTable, claim_method: str, url: str
+) -> None:
+    total, consumers = 300, 6
+    for number in range(total):
+        jobs.put("q", str(number))
+    taken: list[str] = []
+    start = threading.Barrier(consumers)
+
+    def consume(owner: str) -> None:
+        with Session(Address.parse(url)) as session:
+            own = JobTable(session, claim_method=claim_method)
+            start.wait()
+            while own.count_ready("q"):
+                taken.extend(messages(own.claim("q", 4, owner)))
+
+    threads = [
+        threading.Thread(target=consume, args=(format(number, "032x"),))
+        for number in range(consumers)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken, key=int) == [str(number) for number in range(total)]
+
+
+def test_a_text_of_any_script_comes_back_as_it_was(jobs: JobTable) -> None:
+    text = "Grüße, 你好, \U0001f980, 'quotes' \\ %s"
+    jobs.put("q", text)
+    assert messages(jobs.claim("q", 1, ME)) == [text]
+
+
+def test_a_message_above_the_servers_limit_is_refused_with_the_reason(
+    jobs: JobTable, session: Session
+) -> None:
+    limit = session.value("SELECT @@max_allowed_packet")
+    with pytest.raises(MessageTooLarge, match="max_allowed_packet"):
+        jobs.put("q", "x" * (limit + 1))
+
+
+def test_a_queue_name_that_is_too_long_is_refused(jobs: JobTable) -> None:
+    with pytest.raises(SettingsError, match="255"):
+        jobs.put("q" * 256, "x")
+
+
+def test_a_tables_name_that_is_none_is_refused(session: Session) -> None:
+    with pytest.raises(SettingsError, match="jobs; DROP"):
+        JobTable(session, "jobs; DROP TABLE jobs")
