@@ -1,0 +1,52 @@
+# Two commands do everything on a machine with git, make and Python >= 3.10:
+#   make demo   the product at work on a private server
+#   make test   its tests
+# Both make .venv when it is missing or older than pyproject.toml.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test test-mysql lint format clean
+.DEFAULT_GOAL := help
+
+help:  ## Say what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo  ## Show the product at work on a private server
+	$(BIN)/python -m example_proj.demo
+
+test: $(VENV)/.dev  ## Run the tests, with coverage, on the server that MYSQLLOCK_SERVER names
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+test-mysql:  ## Run the tests on a real MySQL
+	MYSQLLOCK_SERVER=mysql $(MAKE) test
+
+lint: $(VENV)/.dev  ## Check style, types and imports
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## Put the code into shape
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:  ## Remove what make has made
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf build dist
+
+# A copied or moved .venv has a python that is gone; venv --clear makes it anew.
+$(VENV)/.demo: pyproject.toml
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable . --group demo
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(BIN)/python -m pip install --disable-pip-version-check --group dev
+	@touch $@

@@ -1,0 +1,70 @@
+"""``celery -A app mysqllock migrate`` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from celery_mysqllock.mysql import Address, Session
+
+
+def migrate(url: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "celery", "-A", "tests.broker.app", "mysqllock", "migrate"]
+    return subprocess.run(
+        [*command, *options],
+        env={**os.environ, "BROKER_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def tables(url: str) -> list[str]:
+    with Session(Address.parse(url)) as session:
+        return [row[0] for row in session.query("SHOW TABLES")]
+
+
+def test_the_table_is_made_once(url: str) -> None:
+    first, second = migrate(url), migrate(url)
+    assert (first.returncode, first.stdout) == (0, "jobs: 0001 original\njobs: 0002 broker\n")
+    assert (second.returncode, second.stdout) == (0, "jobs is up to date.\n")
+    assert tables(url) == ["jobs"]
+
+
+def test_a_dry_run_prints_the_sql_and_changes_nothing(url: str) -> None:
+    done = migrate(url, "--dry-run")
+    assert "CREATE TABLE `jobs`" in done.stdout
+    assert "ALTER TABLE `jobs`" in done.stdout
+    assert tables(url) == []
+
+
+def test_json_is_for_programs(url: str) -> None:
+    report = json.loads(migrate(url, "--json").stdout)
+    assert report == {"table": "jobs", "dry_run": False, "migrations": ["original", "broker"]}
+
+
+def test_a_table_of_another_shape_is_an_error_with_an_exit_code(url: str) -> None:
+    with Session(Address.parse(url)) as session:
+        session.execute("CREATE TABLE jobs (id INT PRIMARY KEY, title TEXT)")
+    done = migrate(url)
+    assert done.returncode == 1
+    assert "Error: " in done.stderr
+    assert "message is missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broker_that_is_not_mysql_is_an_error_that_says_what_to_set(url: str) -> None:
+    del url
+    done = migrate("redis://localhost/0")
+    assert done.returncode == 1
+    assert "mysql://user:password@host:3306/database" in done.stderr
+
+
+def test_a_password_is_never_printed(url: str) -> None:
+    wrong = url.replace(Address.parse(url).password, "not-the-password")
+    done = migrate(wrong)
+    assert done.returncode == 1
+    assert "refused the login" in done.stderr
+    assert "not-the-password" not in done.stdout + done.stderr

@@ -1,0 +1,55 @@
+"""What holds for the package as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points, version
+
+import pytest
+
+import celery_mysqllock
+from celery_mysqllock import exceptions
+
+
+def test_importing_the_package_makes_mysql_a_broker_url() -> None:
+    code = (
+        "import celery_mysqllock; from kombu import Connection; "
+        "print(Connection('mysql://u:p@h/d').transport_cls)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "mysql"
+
+
+@pytest.mark.parametrize("name", celery_mysqllock.__all__)
+def test_every_public_name_can_be_imported(name: str) -> None:
+    assert getattr(celery_mysqllock, name).__name__ == name
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        celery_mysqllock.no_such_name  # noqa: B018 - the access is the test
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert celery_mysqllock.__version__ == version("celery-mysqllock")
+
+
+def test_every_error_is_in_one_tree_and_has_a_message_of_its_own() -> None:
+    errors = [kind for kind in vars(exceptions).values() if isinstance(kind, type)]
+    for kind in errors:
+        assert issubclass(kind, exceptions.MySQLLockError)
+        assert str(kind()).endswith((".", "?"))
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        ("celery.commands", "mysqllock"),
+        ("celery.beat_schedulers", "mysqllock"),
+        ("pytest11", "celery_mysqllock"),
+    ],
+)
+def test_every_entry_point_leads_somewhere(group: str, name: str) -> None:
+    (found,) = entry_points(group=group, name=name)
+    assert found.load() is not None
