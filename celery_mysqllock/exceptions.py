@@ -5,6 +5,8 @@ The first line of a class's docstring is its message when it is raised without o
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MySQLLockError(Exception):
     """Something went wrong in celery-mysqllock."""
@@ -63,6 +65,10 @@ class StatementTimeout(DatabaseError):
     """The server's limit on statement time ended the statement."""
 
 
+class NoSuchSession(DatabaseError):
+    """The session that was to be ended has ended already."""
+
+
 class MessageTooLarge(DatabaseError):
     """The message is larger than the server's max_allowed_packet. Raise it, or send less."""
 
@@ -91,7 +97,27 @@ class LockNotOwned(LockError):
 
 
 class OtherInstanceError(LockError):
-    """Another instance of this task is running."""
+    """Another instance of this task is running.
+
+    Attributes:
+        name: The full name of the lock that it holds.
+        holder: Who holds it (``celery_mysqllock.locks.Holder``), None where nobody can tell.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        name: str | None = None,
+        holder: Any = None,  # noqa: ANN401 - its class is in a room above this one
+    ) -> None:
+        super().__init__(message)
+        self.name = name
+        self.holder = holder
+
+
+class MultiPrimaryServer(LockError):
+    """The server is one of several primaries; a lock taken on one is free on the others."""
 
 
 # -- the job table --------------------------------------------------------------------------------

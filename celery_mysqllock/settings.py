@@ -118,14 +118,6 @@ class BrokerSettings:
     session_timeout: int = _session_timeout()
     recovery_grace: float = _setting(3.0, "seconds from 1 to 600", _is_number(1, 600))
 
-    def __post_init__(self) -> None:
-        if self.polling_interval >= self.session_timeout:
-            raise SettingsError(
-                f"polling_interval={self.polling_interval!r} contradicts session_timeout="
-                f"{self.session_timeout!r}: the server would end idle sessions between two looks. "
-                "Choose a polling_interval below the session_timeout."
-            )
-
 
 def read_settings(
     kind: type[S], values: Mapping[str, Any], *, source: str, ignore: frozenset[str] = frozenset()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import virtual
 
 from celery_mysqllock.broker.channel import Channel
-from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, DatabaseError
+from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, DatabaseError, SettingsError
 from celery_mysqllock.jobs import Consumer, JobTable, Migrations
 from celery_mysqllock.mysql import Address, Session
 from celery_mysqllock.mysql.address import DEFAULT_PORT
@@ -104,6 +104,11 @@ class Transport(virtual.Transport):
                 f"{session.address} is {session.server}; MySQL 5.7 or MariaDB 10.4 is the oldest "
                 "that works. Update the server."
             )
+        if self.settings.claim_method == "skip_locked" and not session.server.has_skip_locked:
+            raise SettingsError(
+                f"claim_method='skip_locked' contradicts the server: {session.server} has no SKIP "
+                "LOCKED. Set 'compare_and_set', or leave it at 'auto'."
+            )
 
     def _check_table(self, session: Session) -> None:
         migrations = Migrations(session, self.settings.table)
@@ -138,6 +143,11 @@ class Transport(virtual.Transport):
             raise ConnectionLost("The connection to the job table is not open.")
         return self._jobs
 
+    def _open_session(self) -> Session:
+        if self._session is None:
+            raise ConnectionLost("The connection to the job table is not open.")
+        return self._session
+
     @property
     def consumer(self) -> Consumer:
         """This connection's identity as a consumer, alive from the first use on.
@@ -160,6 +170,7 @@ class Transport(virtual.Transport):
             session_timeout=settings.session_timeout,
             grace=settings.recovery_grace,
             on_lost=self.wake,
+            working=self._open_session(),
         )
         consumer.start()
         return consumer

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from celery_mysqllock.devserver.errors import NoServer
 from celery_mysqllock.devserver.progress import say
@@ -22,9 +22,8 @@ def folder() -> Path:
 
     A relative XDG_CACHE_HOME counts as unset, as the XDG base directory specification asks.
     """
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(root) if Path(root).is_absolute() else Path.home() / ".cache"
-    return base / "celery-mysqllock"
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (root if root.is_absolute() else Path.home() / ".cache") / "celery-mysqllock"
 
 
 def kept(name: str, make: Callable[[Path], None]) -> Path:
@@ -34,47 +33,50 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
     fails or is killed leaves nothing that would be taken for a complete folder.
 
     Raises:
-        NoServer: the cache folder cannot be written.
+        NoServer: The cache folder cannot be written.
     """
     final = folder() / name
-    if final.is_dir():
-        return final
-    try:
-        final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(final.with_name(final.name + ".lock")):
+    if not final.is_dir():
+        with _locked(final):
             if not final.is_dir():
                 _make(final, make)
-    except PermissionError as error:
-        raise NoServer(
-            f"The cache folder cannot be written ({error}). Point XDG_CACHE_HOME at one that can."
-        ) from error
     return final
 
 
 def forget(path: Path) -> None:
     """Remove a cached folder that turned out to be of no use."""
-    with _locked(path.with_name(path.name + ".lock")):
-        shutil.rmtree(path, ignore_errors=True)
+    with _locked(path):
+        shutil.rmtree(path)
 
 
 def _make(final: Path, make: Callable[[Path], None]) -> None:
     for left in final.parent.glob(f"{final.name}.part-*"):
-        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed in here
+        shutil.rmtree(left)  # of a process that was killed in here; it cannot hold the lock
     part = Path(tempfile.mkdtemp(prefix=f"{final.name}.part-", dir=final.parent))
     try:
         make(part)
         part.rename(final)
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(part)
         raise
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+def _locked(final: Path) -> Iterator[None]:
+    with _lock_file(final) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another process that is preparing {path.stem}")
+            say(f"another process is preparing {final.name}, waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _lock_file(final: Path) -> TextIO:
+    try:
+        final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return final.with_name(f"{final.name}.lock").open("w")
+    except OSError as error:
+        raise NoServer(
+            f"The cache folder cannot be written ({error}). Point XDG_CACHE_HOME at one that can."
+        ) from error

@@ -5,13 +5,13 @@ from __future__ import annotations
 from celery_mysqllock.exceptions import MySQLLockError
 
 
-class NoServer(MySQLLockError):  # noqa: N818 - the tree's names say what happened, without "Error"
+class NoServer(MySQLLockError):
     """No server could be found or fetched."""
 
 
-class ServerFailed(MySQLLockError):  # noqa: N818 - as above
+class ServerFailed(MySQLLockError):
     """The private server did not start, or ended on its own."""
 
 
-class NotOurServer(MySQLLockError):  # noqa: N818 - as above
+class NotOurServer(MySQLLockError):
     """The server came from MYSQLLOCK_URL, so it is never started, stopped or killed from here."""

@@ -28,7 +28,11 @@ class Percent:
             return
         self._shown = now
         if self._terminal:
-            end = "\n" if now >= 100 else ""  # noqa: PLR2004 - percent
-            print(f"\rdevserver: {self._what}: {now} %", end=end, file=sys.stderr, flush=True)  # noqa: T201 - as above
+            print(f"\rdevserver: {self._what}: {now} %", end="", file=sys.stderr, flush=True)  # noqa: T201 - as above
         else:
             say(f"{self._what}: {now} %")
+
+    def close(self) -> None:
+        """End the line that is redrawn, if there is one."""
+        if self._terminal and self._shown:
+            print(file=sys.stderr, flush=True)  # noqa: T201 - as above

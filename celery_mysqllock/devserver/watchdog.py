@@ -2,8 +2,8 @@
 
 Run as a script, of the standard library only: it has to start fast and stay small. Its stdin is a
 pipe that only the owner can write to, so however the owner ends, SIGKILL included, the pipe closes
-and this process cleans up. Its arguments are the server's folder and a file that it keeps locked
-for as long as it lives, which tells a later start that the folder is in use.
+and this process cleans up. Its argument is the server's folder. It keeps the file `in-use` in there
+locked for as long as it lives, which tells a later start not to clear the folder away.
 
 One JSON object a line on stdin: `{"start": argv, "env": {...}, "cwd": "..."}` starts mysqld,
 `{"signal": number}` signals it. One a line on stdout: `{"started": pid}` and
@@ -67,7 +67,7 @@ class Watchdog:
             with (self._folder / "mysqld.out").open("ab") as out:
                 self._server = subprocess.Popen(  # noqa: S603 - the owner's own command
                     order["start"],
-                    env=order["env"],
+                    env={**os.environ, **order["env"]},
                     cwd=order["cwd"],
                     stdin=subprocess.DEVNULL,
                     stdout=out,
@@ -106,12 +106,12 @@ def _die_with_parent() -> Any:  # noqa: ANN401 - whatever preexec_fn takes
 
 
 def main() -> None:
-    """Guard the folder named first on the command line, under the lock file named second."""
-    folder, lock = Path(sys.argv[1]), Path(sys.argv[2])
+    """Guard the folder named on the command line."""
+    folder = Path(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with lock.open("w") as file:
+    with (folder / "in-use").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         watchdog = Watchdog(folder)
         try:

@@ -33,6 +33,8 @@ class Consumer:
         session_timeout: Whole seconds after which a vanished host counts as dead.
         grace: Seconds for which a consumer's lock must have been free before its claims return.
         on_lost: Called from the thread when the session is lost.
+        working: The session that this consumer claims with; it is kept alive too, and a vanished
+            host's row locks end with it.
     """
 
     def __init__(  # noqa: PLR0913 - each is named at the call
@@ -44,13 +46,16 @@ class Consumer:
         session_timeout: int,
         grace: float,
         on_lost: Callable[[], None],
+        working: Session,
     ) -> None:
         self.identity = uuid.uuid4().hex
         self._namespace = namespace
         self._table = table
         self._grace = grace
+        self._session_timeout = session_timeout
         self._interval = min(grace, session_timeout) / 3
         self._on_lost = on_lost
+        self._working = working
         self._session = Session(address, idle_timeout=session_timeout)
         self._stopped = threading.Event()
         self._suspected_since: dict[str, float] = {}
@@ -63,6 +68,7 @@ class Consumer:
             CannotConnect, LoginRefused: There is no session to hold it.
             LockError: The server could not give the lock.
         """
+        self._working.set_idle_timeout(self._session_timeout)
         self._session.open()
         if not get_lock(self._session, self._liveness_lock(self.identity), 0):
             raise LockError(f"The identity {self.identity} of a new consumer is in use.")
@@ -97,6 +103,7 @@ class Consumer:
             logger.warning("Looking for dead consumers failed, trying again: %s", error)
 
     def _keep_alive_and_sweep(self) -> None:
+        self._working.ping()
         if not self._is_sweeper:
             self._is_sweeper = get_lock(self._session, lock_name(self._namespace, "sweeper"), 0)
         if self._is_sweeper:

@@ -30,6 +30,7 @@ _BY_CODE: dict[int, type[exceptions.MySQLLockError]] = {
         exceptions.TransientError: (1205, 1213, 3058, 3572),
         exceptions.Interrupted: (1317,),
         exceptions.StatementTimeout: (1969, 3024),
+        exceptions.NoSuchSession: (1094,),
         exceptions.MessageTooLarge: (1153, 2020),
         exceptions.ServerFull: (1021, 1041, 1114),
         exceptions.TableMissing: (1146,),

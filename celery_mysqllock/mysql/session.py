@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 
 from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, DatabaseError
+from celery_mysqllock.mysql import driver
 from celery_mysqllock.mysql.errors import DRIVER_ERRORS, translate
 from celery_mysqllock.mysql.server import Server
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql.address import Address
 
 # Longer than any statement of ours may take, short enough to notice a vanished network.
-_READ_TIMEOUT = 90.0
+_PATIENCE = 90.0
 
 
 class Session:
@@ -36,11 +37,15 @@ class Session:
         address: Where to log in.
         idle_timeout: Whole seconds after which the server ends the session when it hears nothing
             (``wait_timeout``); None leaves the server's own, which is 8 hours by default.
+        patience: Seconds after which an answer that has not come counts as a lost connection.
     """
 
-    def __init__(self, address: Address, *, idle_timeout: int | None = None) -> None:
+    def __init__(
+        self, address: Address, *, idle_timeout: int | None = None, patience: float = _PATIENCE
+    ) -> None:
         self.address = address
         self.idle_timeout = idle_timeout
+        self.patience = patience
         self._connection: pymysql.Connection[Any] | None = None
         self._mutex = threading.RLock()
         self._server: Server | None = None
@@ -83,8 +88,8 @@ class Session:
             password=self.address.password,
             database=self.address.database,
             connect_timeout=max(1, round(self.address.connect_timeout)),
-            read_timeout=_READ_TIMEOUT,
-            write_timeout=_READ_TIMEOUT,
+            read_timeout=self.patience,
+            write_timeout=self.patience,
             charset="utf8mb4",
             autocommit=True,
             program_name="celery-mysqllock",
@@ -94,7 +99,12 @@ class Session:
         # Gap locks of the default REPEATABLE READ would make consumers wait for each other.
         self.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         if self.idle_timeout is not None:
-            self.execute("SET SESSION wait_timeout = %s", (self.idle_timeout,))
+            self.set_idle_timeout(self.idle_timeout)
+
+    def set_idle_timeout(self, seconds: int) -> None:
+        """Have the server end the session when it hears nothing for so many whole seconds."""
+        self.execute("SET SESSION wait_timeout = %s", (seconds,))
+        self.idle_timeout = seconds
 
     def close(self) -> None:
         """End the session; what it holds on the server is freed. Does nothing when closed."""
@@ -105,7 +115,21 @@ class Session:
                 connection.close()
             except DRIVER_ERRORS:
                 # It is gone already, which is all that close() is to bring about.
-                _close_socket(connection)
+                driver.close_socket(connection)
+
+    def hang_up(self) -> None:
+        """End the session at once, whichever thread uses it: that thread gets ``ConnectionLost``.
+
+        ``close`` is for the thread that uses the session itself.
+        """
+        connection = self._connection
+        if connection is not None:
+            driver.hang_up(connection)
+        if self._mutex.acquire(blocking=False):
+            try:
+                self.close()
+            finally:
+                self._mutex.release()
 
     def abandon(self) -> None:
         """Forget the connection without a word to the server, whose session lives on elsewhere.
@@ -116,7 +140,7 @@ class Session:
         self._mutex = threading.RLock()
         _open_sessions.discard(self)
         if connection is not None:
-            _close_socket(connection)
+            driver.forget(connection)
 
     def __enter__(self) -> Self:
         return self if self.is_open else self.open()
@@ -153,9 +177,7 @@ class Session:
         The socket of an idle session becomes readable only when the server ends the session.
         """
         connection = self._connection
-        # PyMySQL has no public way to its socket.
-        sock = getattr(connection, "_sock", None)
-        return -1 if sock is None else int(sock.fileno())
+        return -1 if connection is None else driver.descriptor(connection)
 
     # -- statements -------------------------------------------------------------------------------
 
@@ -200,6 +222,50 @@ class Session:
         with self._mutex, self._translated() as connection:
             connection.ping(reconnect=False)
 
+    def send(self, sql: str | None = None) -> bool:
+        """Send a statement without waiting for its answer, which ``receive`` reads.
+
+        Statements of other threads wait in between. For a thread that watches many sessions and
+        must not wait for one of them.
+
+        Args:
+            sql: A statement that returns no rows and has no values in it; None for a ping.
+
+        Returns:
+            False, and nothing sent, when another thread's statement is under way.
+
+        Raises:
+            ConnectionLost: The session has ended.
+        """
+        if not self._mutex.acquire(blocking=False):
+            return False
+        try:
+            with self._translated() as connection:
+                driver.send(connection, sql)
+        except BaseException:
+            self._mutex.release()
+            raise
+        return True
+
+    def receive(self) -> None:
+        """Read the answer to ``send``, in the thread that called it; errors as in ``query``."""
+        try:
+            with self._translated() as connection:
+                driver.receive(connection)
+        finally:
+            self._mutex.release()
+
+    @contextmanager
+    def waiting(self, seconds: float) -> Iterator[None]:
+        """Let the block's statements take so many seconds longer than ``patience``."""
+        with self._mutex:
+            connection = self._usable()
+            driver.set_patience(connection, self.patience + seconds)
+            try:
+                yield
+            finally:
+                driver.set_patience(connection, self.patience)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Run the block's statements in one transaction, other threads' statements after it."""
@@ -223,23 +289,22 @@ class Session:
 
     @contextmanager
     def _translated(self) -> Iterator[pymysql.Connection[Any]]:
-        if self._connection is None:
-            raise ConnectionLost(f"The session with {self.address} is closed.")
+        connection = self._usable()
         try:
-            yield self._connection
+            yield connection
         except DRIVER_ERRORS as error:
             translated = translate(error, self.address)
             if isinstance(translated, ConnectionLost):
                 self.close()
             raise translated from error
 
+    def _usable(self) -> pymysql.Connection[Any]:
+        if self._connection is None:
+            raise ConnectionLost(f"The session with {self.address} is closed.")
+        return self._connection
+
 
 _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-
-
-def _close_socket(connection: pymysql.Connection[Any]) -> None:
-    # PyMySQL names it as private, but only this closes without a word to the server.
-    connection._force_close()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _drop_inherited() -> None:

@@ -271,7 +271,6 @@ def test_a_table_of_another_shape_is_never_changed_on_first_use(url: str) -> Non
         ({"tabel": "jobs"}, "'tabel'] is unknown; known are"),
         ({"polling_interval": "often"}, "'polling_interval']='often' is not allowed; it takes"),
         ({"table": "jobs; --"}, "'table']='jobs; --' is not allowed"),
-        ({"polling_interval": 10, "session_timeout": 5}, "contradicts"),
     ],
 )
 def test_wrong_options_fail_at_start_with_what_is_allowed(

@@ -23,17 +23,17 @@ import os, sys, threading
 from celery_mysqllock.jobs import Consumer, JobTable
 from celery_mysqllock.mysql import Address, Session
 address = Address.parse(os.environ["URL"])
-consumer = Consumer(address, namespace="ns", table="jobs", session_timeout=30, grace=1.0,
-                    on_lost=lambda: None)
-consumer.start()
 session = Session(address).open()
+consumer = Consumer(address, namespace="ns", table="jobs", session_timeout=30, grace=1.0,
+                    on_lost=lambda: None, working=session)
+consumer.start()
 print(len(JobTable(session).claim("q", 5, consumer.identity)), flush=True)
 threading.Event().wait()
 """
 
 
 @pytest.fixture
-def start(url: str) -> Iterator[Callable[[], tuple[Consumer, threading.Event]]]:
+def start(session: Session, url: str) -> Iterator[Callable[[], tuple[Consumer, threading.Event]]]:
     consumers = []
 
     def start_one() -> tuple[Consumer, threading.Event]:
@@ -45,6 +45,7 @@ def start(url: str) -> Iterator[Callable[[], tuple[Consumer, threading.Event]]]:
             session_timeout=30,
             grace=1.0,
             on_lost=lost.set,
+            working=session,
         )
         consumer.start()
         consumers.append(consumer)

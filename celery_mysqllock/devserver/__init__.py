@@ -1,0 +1,23 @@
+"""A private, throw-away server for the demo, the tests and the benchmarks.
+
+`with private_server() as server:` gives one, in this order: the server that MYSQLLOCK_URL names,
+used as is; an installed mariadbd or mysqld, run on 127.0.0.1 with a data directory of its own; on
+Debian and Ubuntu the distribution's server package, unpacked into the user's cache. The kind can
+be chosen with MYSQLLOCK_SERVER=mariadb or mysql. Needs a POSIX system.
+"""
+
+from __future__ import annotations
+
+from celery_mysqllock.devserver.choice import private_server
+from celery_mysqllock.devserver.errors import NoServer, NotOurServer, ServerFailed
+from celery_mysqllock.devserver.given import GivenServer
+from celery_mysqllock.devserver.server import DevServer
+
+__all__ = [
+    "DevServer",
+    "GivenServer",
+    "NoServer",
+    "NotOurServer",
+    "ServerFailed",
+    "private_server",
+]

@@ -1,0 +1,108 @@
+"""The command `python -m celery_mysqllock.devserver`: a server until it is told to end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import stat
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from celery_mysqllock.devserver import private_server
+from celery_mysqllock.devserver.program import KINDS
+from celery_mysqllock.devserver.progress import say
+from celery_mysqllock.exceptions import MySQLLockError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from celery_mysqllock.devserver import DevServer, GivenServer
+
+_CHECK = 0.5  # seconds between two looks at whether the parent and the server still live
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the URL of a server on stdout and keep the server; return the exit code.
+
+    It ends on SIGTERM, SIGINT or SIGHUP, when its parent process ends, and when its stdin is a
+    pipe that the other side closes.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m celery_mysqllock.devserver",
+        description="Print the mysql:// URL of a throw-away server and keep it until this ends: "
+        "by Ctrl-C, with the parent process, or when stdin, if it is a pipe, is closed. "
+        "MYSQLLOCK_URL names a server to use instead of a new one.",
+    )
+    parser.add_argument("--server", help=f"{' or '.join(KINDS)}; default: MYSQLLOCK_SERVER")
+    kind = parser.parse_args(arguments).server
+    life = Life()
+    try:
+        with private_server(kind) as server:
+            say(f"{server.kind} is ready; it ends with this process")
+            print(server.url, flush=True)  # noqa: T201 - the one line that callers read
+            life.wait(server)
+    except Ended as why:
+        say(f"ends: {why}")
+    except (MySQLLockError, OSError) as error:  # OSError: a full disk, for one
+        say(str(error))
+        return 1
+    return 0
+
+
+class Ended(BaseException):
+    """It is time to end; the message says why."""
+
+
+class Life:
+    """What this process lives for: until a signal, its parent's end, or the end of its stdin.
+
+    From the moment it is made, a signal raises `Ended` wherever the main thread is.
+    """
+
+    def __init__(self) -> None:
+        self._parent = os.getppid()
+        self._stdin = _open_pipe()
+        signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(signal.SIGHUP, self._on_signal)
+
+    def wait(self, server: DevServer | GivenServer) -> None:
+        """Wait for the end.
+
+        Raises:
+            Ended: It has come.
+            ServerFailed: The server ended before.
+        """
+        while True:
+            if os.getppid() != self._parent:
+                raise Ended("the parent process is gone")
+            if select.select(self._stdin, [], [], _CHECK)[0] and not os.read(0, 4096):
+                raise Ended("stdin was closed")
+            server.check()
+
+    @staticmethod
+    def _on_signal(number: int, _frame: object) -> NoReturn:
+        for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(other, signal.SIG_IGN)  # nothing interrupts the cleaning up
+        raise Ended(signal.Signals(number).name)
+
+
+def _open_pipe() -> list[int]:
+    """Return [0] when stdin is a pipe that somebody can still close, else nothing."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:  # started without a stdin
+        return []
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return []
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    closed = any(event & select.POLLHUP for _, event in poll.poll(0))
+    return [] if closed else [0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

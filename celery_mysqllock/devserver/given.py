@@ -1,0 +1,81 @@
+"""A server that somebody else runs, named in MYSQLLOCK_URL and used as is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from celery_mysqllock.devserver.errors import NotOurServer
+from celery_mysqllock.devserver.server import create_database, drop_database
+from celery_mysqllock.mysql import Address, Session
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class GivenServer:
+    """The server behind a URL: never started, stopped, restarted or killed from here.
+
+    Attributes:
+        private: False.
+        url: The URL as it was given.
+        kind: "mariadb" or "mysql", as the server says.
+
+    Raises:
+        SettingsError: The URL is of no use.
+        DatabaseError: Nobody can log in there.
+    """
+
+    private = False
+    pid = 0
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._address = Address.parse(url)
+        with Session(self._address) as session:
+            self.kind = session.server.kind.lower()
+        self._made: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def create_database(self, name: str | None = None) -> str:
+        """Create a database and return its URL; `close` drops it again.
+
+        Raises:
+            DatabaseError: The server refuses, for instance as the database exists already.
+        """
+        url = create_database(self._address, name)
+        self._made.append(Address.parse(url).database)
+        return url
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database that `create_database` made here.
+
+        Raises:
+            NotOurServer: Somebody else made it.
+        """
+        if name not in self._made:
+            raise NotOurServer(f"The database {name!r} was not made here, so it is not dropped.")
+        drop_database(self._address, name)
+        self._made.remove(name)
+
+    def start(self) -> NoReturn:
+        """Refuse: the server is not ours.
+
+        Raises:
+            NotOurServer: Always.
+        """
+        raise NotOurServer
+
+    stop = restart = kill = start
+
+    def check(self) -> None:
+        """Do nothing: whether the server runs is not our business."""
+
+    def close(self) -> None:
+        """Drop the databases that were made here; the server itself stays as it is."""
+        for name in list(self._made):
+            self.drop_database(name)

@@ -1,0 +1,101 @@
+"""Fresh data directories: initialised once for each server version, then copied."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.devserver import cache
+from celery_mysqllock.devserver.errors import ServerFailed
+from celery_mysqllock.devserver.options import layout_options
+from celery_mysqllock.devserver.program import MARIADB
+from celery_mysqllock.devserver.progress import say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from celery_mysqllock.devserver.program import Program
+
+# What mariadb-install-db feeds to --bootstrap, in its order, without help texts and test database.
+_SYSTEM_SQL = (
+    "mysql_system_tables.sql",
+    "mysql_performance_tables.sql",
+    "mysql_system_tables_data.sql",
+    "maria_add_gis_sp_bootstrap.sql",
+    "mysql_sys_schema.sql",
+)
+_TAIL = 15  # lines of output that an error quotes
+
+
+def new_data(program: Program, target: Path) -> None:
+    """Fill `target`, which must not exist, with a fresh data directory.
+
+    It has a `root` without a password in it: nobody may connect before that is gone.
+
+    Raises:
+        ServerFailed: The server could not initialise a data directory.
+        NoServer: The cache folder cannot be written.
+    """
+    template = cache.kept(f"templates/{_key(program)}", lambda part: _initialise(program, part))
+    shutil.copytree(template / "data", target)
+    (target / "auto.cnf").unlink(missing_ok=True)  # MySQL's server_uuid: one for each server
+
+
+def _key(program: Program) -> str:
+    recipe = "\n".join((program.version, *layout_options(program)))
+    number = re.search(r"\d+\.\d+\.\d+", program.version)
+    name = number.group() if number else "unknown"
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    return f"{program.kind}-{name}-{digest}"
+
+
+def _initialise(program: Program, folder: Path) -> None:
+    say(f"preparing a data directory of {program.kind} for this and later starts")
+    data = folder / "data"
+    data.mkdir(mode=0o700)
+    command = [
+        *program.argv,
+        "--no-defaults",
+        *program.options,
+        *layout_options(program),
+        f"--datadir={data}",
+    ]
+    if os.geteuid() == 0:
+        command.append("--user=root")
+    if program.kind == MARIADB:
+        command.append("--bootstrap")
+        sql = _system_sql(program.share())
+    else:
+        command.append("--initialize-insecure")
+        sql = ""
+    done = subprocess.run(  # noqa: S603 - the server that was chosen, with fixed options
+        command,
+        env=program.environ(),
+        cwd=data,
+        input=sql,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-_TAIL:])
+        raise ServerFailed(f"{program.argv[-1]} could not make a data directory:\n{tail}")
+
+
+def _system_sql(share: Path) -> str:
+    lines = ["create database mysql;", "use mysql;", "SET @auth_root_socket=NULL;"]
+    try:
+        for name in _SYSTEM_SQL:
+            lines += (share / name).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise ServerFailed(
+            f"The installed MariaDB is not complete: {error.filename} is missing."
+        ) from error
+    # as mariadb-install-db --cross-bootstrap: no account for this machine's host name
+    return "\n".join(line for line in lines if "@current_hostname" not in line) + "\n"

@@ -1,0 +1,70 @@
+"""What PyMySQL's connection can do but does not offer in public."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from pymysql.constants import COMMAND
+
+if TYPE_CHECKING:
+    import pymysql
+
+    Connection = pymysql.Connection[Any]
+
+# ruff: noqa: SLF001 - this module is there to keep the driver's private names in one place
+
+
+def descriptor(connection: Connection) -> int:
+    """The socket's file descriptor, -1 when there is none."""
+    sock = getattr(connection, "_sock", None)
+    return -1 if sock is None else int(sock.fileno())
+
+
+def close_socket(connection: Connection) -> None:
+    """Close the socket without a word to the server."""
+    connection._force_close()  # type: ignore[attr-defined]
+
+
+def forget(connection: Connection) -> None:
+    """Close a forked child's copy of the socket; the parent's connection is not touched.
+
+    PyMySQL's own way would wait for ever when another thread of the parent was reading at the
+    moment of the fork: the reader's lock is held by a thread that the child does not have.
+    """
+    sock = getattr(connection, "_sock", None)
+    connection._sock = None  # type: ignore[attr-defined]
+    connection._rfile = None  # type: ignore[attr-defined]
+    if sock is not None:
+        number = sock.detach()
+        if number >= 0:
+            os.close(number)
+
+
+def hang_up(connection: Connection) -> None:
+    """End the connection under a thread that waits for an answer; that thread gets an error."""
+    sock = getattr(connection, "_sock", None)
+    if sock is not None:
+        # It is gone already: that is what this is to bring about. The base class's method: a TLS
+        # socket's own would drop the state that the waiting thread reads with.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def set_patience(connection: Connection, seconds: float) -> None:
+    """Change how long an answer, or the sending of a statement, may take from now on."""
+    connection._read_timeout = seconds  # type: ignore[attr-defined]
+    connection._write_timeout = seconds  # type: ignore[attr-defined]
+
+
+def send(connection: Connection, sql: str | None) -> None:
+    """Send a statement that returns no rows, or a ping for None; do not wait for the answer."""
+    command = COMMAND.COM_PING if sql is None else COMMAND.COM_QUERY
+    connection._execute_command(command, sql or "")  # type: ignore[attr-defined]
+
+
+def receive(connection: Connection) -> None:
+    """Read the answer to ``send``."""
+    connection._read_ok_packet()  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""The private server: what it promises to demo, tests and benchmarks."""

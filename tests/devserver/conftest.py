@@ -1,0 +1,115 @@
+"""The program that a private server runs, and ways to see whether a server still lives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from celery_mysqllock.devserver import DevServer, NoServer
+from celery_mysqllock.devserver.choice import KIND_VARIABLE, URL_VARIABLE, choose
+from celery_mysqllock.exceptions import CannotConnect
+from celery_mysqllock.mysql import Address, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from celery_mysqllock.devserver.program import Program
+
+PATIENCE = 20.0  # seconds until something that should happen at once counts as not happening
+
+
+@pytest.fixture(scope="session")
+def program() -> Program:
+    """The server program of this test run."""
+    try:
+        return choose(os.environ.get(KIND_VARIABLE) or None)
+    except NoServer as error:
+        if os.environ.get(URL_VARIABLE):
+            pytest.skip(f"the tests run on {URL_VARIABLE}, and no other server is here: {error}")
+        raise
+
+
+@pytest.fixture
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temporary folder of this test's servers, empty at first."""
+    folder = tmp_path_factory.mktemp("t")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def own(program: Program, temporary: Path) -> Iterator[DevServer]:
+    """A running private server that the test may break."""
+    assert not any(temporary.iterdir())
+    with DevServer(program) as server:
+        yield server
+
+
+@pytest.fixture
+def command(
+    program: Program, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `python -m celery_mysqllock.devserver` as a user does."""
+    assert program
+    assert temporary
+    monkeypatch.delenv(URL_VARIABLE, raising=False)
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, stdin: int | None = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery_mysqllock.devserver", *arguments],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def answers(url: str) -> bool:
+    """Tell whether a server answers a query at `url`."""
+    try:
+        with Session(Address.parse(url)) as session:
+            return bool(session.value("SELECT 1") == 1)
+    except CannotConnect:
+        return False
+
+
+def command_lines() -> dict[int, str]:
+    """The command line of every process that can be seen, by process id."""
+    if not Path("/proc/self/cmdline").exists():
+        listing = subprocess.run(
+            ["ps", "-axww", "-o", "pid=,args="], stdout=subprocess.PIPE, text=True, check=True
+        )
+        split = (line.split(maxsplit=1) for line in listing.stdout.splitlines())
+        return {int(pid): args for pid, *rest in split for args in rest}
+    lines = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            lines[int(path.parent.name)] = path.read_text(errors="replace").replace("\0", " ")
+    return lines
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    """Return once `what()` is true; fail when that takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
