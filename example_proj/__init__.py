@@ -1,0 +1,1 @@
+"""An application that uses celery-mysqllock, as a user would write it."""

@@ -1,0 +1,1 @@
+"""The demonstration: locks, jobs and a killed worker, on a private server, with a verdict."""
