@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from celery_mysqllock.exceptions import SettingsError
 
@@ -119,6 +119,14 @@ class Address:
 
     def _url(self, password: str) -> str:
         login = quote(self.user, safe="") + (f":{password}" if self.password else "")
-        query = f"?unix_socket={quote(self.unix_socket, safe='')}" if self.unix_socket else ""
+        options = {
+            **({"unix_socket": self.unix_socket} if self.unix_socket else {}),
+            **(
+                {"connect_timeout": f"{self.connect_timeout:g}"}
+                if self.connect_timeout != DEFAULT_CONNECT_TIMEOUT
+                else {}
+            ),
+        }
+        query = f"?{urlencode(options)}" if options else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"mysql://{login}@{host}:{self.port}/{quote(self.database, safe='')}{query}"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pymysql.constants import COMMAND
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import pymysql
 
     Connection = pymysql.Connection[Any]
@@ -57,6 +59,23 @@ def set_patience(connection: Connection, seconds: float) -> None:
     """Change how long an answer, or the sending of a statement, may take from now on."""
     connection._read_timeout = seconds  # type: ignore[attr-defined]
     connection._write_timeout = seconds  # type: ignore[attr-defined]
+
+
+def number(connection: Connection, sql: str, parameters: Sequence[object]) -> int | None:
+    """Run a SELECT of one number and return it.
+
+    Describing a result costs the driver more than running GET_LOCK costs the server; the
+    description of one number is read and left aside.
+    """
+    read: Callable[[], Any] = connection._read_packet
+    escape: Callable[[object], str] = connection.escape
+    text = sql % tuple([escape(value) for value in parameters])
+    connection._execute_command(COMMAND.COM_QUERY, text)  # type: ignore[attr-defined]
+    for _ in ("count of columns", "the column", "end of columns"):
+        read()
+    answer = read().read_length_coded_string()
+    read()  # end of rows
+    return None if answer is None else int(answer)
 
 
 def send(connection: Connection, sql: str | None) -> None:

@@ -53,7 +53,7 @@ def get_lock(session: Session, name: str, wait: float) -> bool:
         LockError: The server answered NULL, which is an error and not "busy".
         ConnectionLost: The session has ended.
     """
-    answer = session.value("SELECT GET_LOCK(%s, %s)", (name, max(0, math.ceil(wait))))
+    answer = session.number("SELECT GET_LOCK(%s, %s)", name, max(0, math.ceil(wait)))
     if answer is None:
         raise LockError(
             f"GET_LOCK({name!r}) answered NULL: the statement was killed, or the server is out "
@@ -72,15 +72,14 @@ def release_lock(session: Session, name: str) -> bool:
     """
     while True:
         try:
-            return bool(session.value("SELECT RELEASE_LOCK(%s)", (name,)))
+            return bool(session.number("SELECT RELEASE_LOCK(%s)", name))
         except Interrupted:
             continue
 
 
 def used_by(session: Session, name: str) -> int | None:
     """The connection id of the session that holds the lock, None when it is free."""
-    answer = session.value("SELECT IS_USED_LOCK(%s)", (name,))
-    return None if answer is None else int(answer)
+    return session.number("SELECT IS_USED_LOCK(%s)", name)
 
 
 def is_free(session: Session, name: str) -> bool:
@@ -90,7 +89,7 @@ def is_free(session: Session, name: str) -> bool:
         LockError: The server answered NULL, which says neither yes nor no.
         ConnectionLost: The session has ended.
     """
-    answer = session.value("SELECT IS_FREE_LOCK(%s)", (name,))
+    answer = session.number("SELECT IS_FREE_LOCK(%s)", name)
     if answer is None:
         raise LockError(f"IS_FREE_LOCK({name!r}) answered NULL; nothing is known of the lock.")
     return bool(answer)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymysql
 
-from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, DatabaseError
+from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, DatabaseError, MySQLLockError
 from celery_mysqllock.mysql import driver
 from celery_mysqllock.mysql.errors import DRIVER_ERRORS, translate
 from celery_mysqllock.mysql.server import Server
@@ -213,6 +213,18 @@ class Session:
         rows = self.query(sql, parameters)
         return rows[0][0] if rows else None
 
+    def number(self, sql: str, *parameters: object) -> int | None:
+        """Run a SELECT of one number, None for NULL; errors as in ``query``.
+
+        As short as can be: taking a lock and giving it back is two of these.
+        """
+        with self._mutex:
+            connection = self._usable()
+            try:
+                return driver.number(connection, sql, parameters)
+            except DRIVER_ERRORS as error:
+                raise self._failed(error) from error
+
     def ping(self) -> None:
         """Ask the server for a sign of life on this very connection.
 
@@ -293,10 +305,13 @@ class Session:
         try:
             yield connection
         except DRIVER_ERRORS as error:
-            translated = translate(error, self.address)
-            if isinstance(translated, ConnectionLost):
-                self.close()
-            raise translated from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> MySQLLockError:
+        translated = translate(error, self.address)
+        if isinstance(translated, ConnectionLost):
+            self.close()
+        return translated
 
     def _usable(self) -> pymysql.Connection[Any]:
         if self._connection is None:

@@ -1,0 +1,13 @@
+-- name: session
+-- User and host of a session. Without the PROCESS privilege only sessions of one's own user are
+-- there. TIME is left out: the keep-alive sets it back, so it does not say since when.
+SELECT USER, HOST
+  FROM information_schema.PROCESSLIST
+ WHERE ID = %(id)s
+
+-- name: attributes
+-- What the client told when it logged in, for sessions of one's own user; no privilege is needed.
+-- Empty while performance_schema is off, as it is on MariaDB by default.
+SELECT ATTR_NAME, ATTR_VALUE
+  FROM performance_schema.session_account_connect_attrs
+ WHERE PROCESSLIST_ID = %(id)s

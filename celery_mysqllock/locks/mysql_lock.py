@@ -1,0 +1,207 @@
+"""The lock that a MySQL or MariaDB server keeps: MySQLLock."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.exceptions import (
+    ConnectionLost,
+    MissingPrivilege,
+    NoSuchSession,
+)
+from celery_mysqllock.locks.clock import now
+from celery_mysqllock.locks.holder import read_holder
+from celery_mysqllock.locks.line import Deadline, Line, Slots
+from celery_mysqllock.locks.lock import Lock
+from celery_mysqllock.locks.pool import Endpoint, Pools
+from celery_mysqllock.locks.process import PerProcess
+from celery_mysqllock.locks.session_hold import SessionHold
+from celery_mysqllock.locks.watch import Watch
+from celery_mysqllock.mysql import Address, lock_name, used_by
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery_mysqllock.locks.hold import Hold
+    from celery_mysqllock.locks.holder import Holder
+    from celery_mysqllock.locks.pool import Pool
+    from celery_mysqllock.mysql import Session
+
+_SHORTEST, _LONGEST = 3, 3600  # seconds of session_timeout
+# Seconds for which reset() waits at most until the server has ended the holder's session.
+_ENDING = 5.0
+
+
+class MySQLLock(Lock):
+    """A lock that is held by a session with the server, for as long as the session lasts.
+
+    Every held lock has a session of its own, opened in the process that takes it. The server frees
+    the lock when the session ends: when it is released, when the process dies, however it does, and
+    at the latest ``session_timeout`` seconds after its machine has vanished from the network. A
+    thread keeps the session alive (three times in ``session_timeout``) and notices at once when it
+    has ended. A holder that is cut off from the server knows of its loss before the server frees
+    the lock. What stops the whole process for longer than ``session_timeout`` (SIGSTOP, a sleeping
+    machine, an extension that keeps the GIL) loses the lock; ``fence`` is for writes that must not
+    happen then.
+
+    Not for a Galera cluster or Group Replication with several primaries: there a lock is known to
+    one node only. Locks are not replicated: a failover to another server loses them all. With a
+    ``limit`` above 1 all must use the same limit; a lock of one holder and a lock of several do not
+    know of each other, even under one name.
+
+    Args:
+        name: The lock's name within the namespace. See ``lock_name`` for what becomes of names
+            that are long or not plain ASCII.
+        url: ``mysql://user:password@host:3306/database``, or an ``Address``.
+        namespace: First part of the full name, None for the database's name.
+        limit: How many may hold it at a time. ``Slots`` says how they are served.
+        session_timeout: Whole seconds, 3 to 3600, see above.
+        note: What the holder is doing; ``holder()`` shows it to others.
+        on_lost: Called with this object once, at once, in another thread, when the lock is lost
+            while it is held; never after ``release`` has returned.
+        allow_multi_primary: Whether to use a server that is one of several primaries.
+
+    Raises:
+        ValueError: ``limit`` or ``session_timeout`` is not allowed.
+        SettingsError: The URL cannot be read.
+        LockError: The name or the namespace is empty.
+    """
+
+    def __init__(  # noqa: PLR0913 - the options of a lock
+        self,
+        name: str,
+        *,
+        url: str | Address,
+        namespace: str | None = None,
+        limit: int = 1,
+        session_timeout: int = 30,
+        note: str | None = None,
+        on_lost: Callable[[MySQLLock], object] | None = None,
+        allow_multi_primary: bool = False,
+    ) -> None:
+        if not _SHORTEST <= session_timeout <= _LONGEST or session_timeout != int(session_timeout):
+            raise ValueError(
+                f"session_timeout={session_timeout!r}: it takes whole seconds from {_SHORTEST} to "
+                f"{_LONGEST}."
+            )
+        address = _parsed(url) if isinstance(url, str) else url
+        namespace = namespace or address.database
+        super().__init__(name, namespace=namespace, limit=limit, note=note, on_lost=on_lost)
+        self._endpoint = Endpoint(address, int(session_timeout), allow_multi_primary)
+        self._line = (
+            Line(self.name) if limit == 1 else Slots(self.names, lock_name(namespace, name, "gate"))
+        )
+
+    def _take(self, wait: int | None, kept: list[Hold]) -> bool:
+        pool, deadline = self._pool(), Deadline(wait)
+        while True:
+            session, is_new = pool.take()
+            took = time.monotonic()
+            try:
+                return self._take_with(session, pool, deadline, kept)
+            except ConnectionLost:
+                # It had died in the pool. Nothing is held, so another may be tried.
+                if is_new or time.monotonic() - took > self._endpoint.patience:
+                    raise
+
+    def _take_with(
+        self, session: Session, pool: Pool, deadline: Deadline, kept: list[Hold]
+    ) -> bool:
+        watch = _own().watch
+        try:
+            taken = self._line.take(session, deadline)
+            if taken is None:
+                pool.put_back(session)
+                return False
+            if now() - taken.sent > self._endpoint.session_timeout / 3:
+                # The yes may have been on its way for long: is the session still there?
+                session.ping()
+            hold = SessionHold(
+                taken,
+                session,
+                line=self._line,
+                pool=pool,
+                watch=watch,
+                note=self.note,
+                on_lost=None if self._on_lost is None else self._tell_lost,
+            )
+            kept.append(hold)
+            watch.add(hold)
+        except BaseException:
+            # Whatever the session holds or has asked for, an answer may be unread: it must end.
+            session.close()
+            raise
+        return True
+
+    def _tell_lost(self) -> None:
+        if self._on_lost is not None:
+            self._on_lost(self)
+
+    def _pool(self) -> Pool:
+        return _own().pools.of(self._endpoint)
+
+    def locked(self) -> bool:
+        """As in ``Lock``; asks the server."""
+        with self._pool().session() as session:
+            return any(used_by(session, name) is not None for name in self.names)
+
+    def holder(self) -> Holder | None:
+        """As in ``Lock``, as far as the server can tell; ``Holder`` says what that needs."""
+        with self._pool().session() as session:
+            for name in self.names:
+                connection_id = used_by(session, name)
+                if connection_id is not None:
+                    return read_holder(session, connection_id, name)
+        return None
+
+    def reset(self) -> bool:
+        """As in ``Lock``, by KILL of the sessions that hold it.
+
+        Raises:
+            MissingPrivilege: The holder is another MySQL user, and this one may not KILL it.
+        """
+        with self._pool().session() as session:
+            ended = [_end_holder(session, name) for name in self.names]
+        return any(ended)
+
+
+def _end_holder(session: Session, name: str) -> bool:
+    holder = used_by(session, name)
+    try:
+        # In one statement, so that the one who holds it now is hit.
+        session.execute("KILL IS_USED_LOCK(%s)", (name,))
+    except NoSuchSession:
+        return False
+    except MissingPrivilege as error:
+        raise MissingPrivilege(
+            f"The lock {name!r} is held by another MySQL user (session {holder}), and ending its "
+            "session needs the privilege CONNECTION_ADMIN (MySQL 8), 'CONNECTION ADMIN' (MariaDB "
+            f"10.5) or SUPER. Reset it as that user, or ask for the GRANT. [{error}]"
+        ) from error
+    # The session ends a moment after KILL has returned, and the server has no event for that.
+    pause, until = 0.001, time.monotonic() + _ENDING
+    while holder is not None and used_by(session, name) == holder and time.monotonic() < until:
+        time.sleep(pause)
+        pause = min(2 * pause, 0.2)
+    return True
+
+
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> Address:
+    return Address.parse(url)
+
+
+class _Own:
+    """The idle sessions and the watch of one process."""
+
+    def __init__(self) -> None:
+        self.watch = Watch(self._close_old)
+        self.pools = Pools(self.watch.stir)
+
+    def _close_old(self) -> float | None:
+        return self.pools.close_old()
+
+
+_own = PerProcess(_Own)

@@ -1,0 +1,171 @@
+"""Idle sessions of this process, kept for the next lock instead of opened anew."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.exceptions import ConnectionLost
+from celery_mysqllock.locks.cluster import refuse_multi_primary
+from celery_mysqllock.mysql import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from celery_mysqllock.mysql import Address
+
+# Idle sessions that one endpoint keeps at most; more than this many locks may be held.
+_MOST_IDLE = 16
+# Seconds of idleness after which a session is asked for a sign of life before it is used again.
+_FRESH = 1.0
+# Seconds after which an idle session is closed, at most. The server would end it by itself at
+# session_timeout, without anybody here noticing.
+_IDLE = 60.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What a session for locks is opened with.
+
+    Attributes:
+        address: The database.
+        session_timeout: The session's ``wait_timeout``, whole seconds.
+        allow_multi_primary: Whether a server of which there are several primaries may be used.
+    """
+
+    address: Address
+    session_timeout: int
+    allow_multi_primary: bool = False
+
+    @property
+    def patience(self) -> float:
+        """Seconds in which the server has to answer a statement that does not wait.
+
+        Far enough below ``session_timeout`` that a holder which asks at a third of it knows of
+        the loss before the server frees the lock.
+        """
+        return min(5.0, self.session_timeout / 3)
+
+    def open(self) -> Session:
+        """Open a session; errors as in ``Session.open``.
+
+        Raises:
+            MultiPrimaryServer: The server is one of several primaries, and that is not allowed.
+        """
+        session = Session(
+            self.address, idle_timeout=self.session_timeout, patience=self.patience
+        ).open()
+        try:
+            # A server's limit on statements would end the wait for a lock.
+            limit = "max_statement_time" if session.server.is_mariadb else "max_execution_time"
+            session.execute(f"SET SESSION {limit} = 0")
+            if not self.allow_multi_primary:
+                refuse_multi_primary(session)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+
+class Pool:
+    """The idle sessions of one endpoint, the last used first.
+
+    Args:
+        endpoint: What they are opened with.
+        kept: Called when there is one more, so that ``close_old`` gets called in time.
+    """
+
+    def __init__(self, endpoint: Endpoint, kept: Callable[[], None]) -> None:
+        self.endpoint = endpoint
+        self._kept = kept
+        self._idle: deque[tuple[float, Session]] = deque()
+
+    def take(self) -> tuple[Session, bool]:
+        """A session that is alive, and whether it was opened just now; errors as in ``open``.
+
+        One that rested for more than a second is asked first. One that rested for less may still
+        turn out to be dead at its first statement; nothing is held then.
+        """
+        while True:
+            try:
+                used, session = self._idle.pop()
+            except IndexError:
+                return self.endpoint.open(), True
+            try:
+                if time.monotonic() - used > _FRESH:
+                    session.ping()
+            except ConnectionLost:
+                # Most likely it shares its fate with those that rested longer; to try each could
+                # take long.
+                self.clear()
+            except BaseException:
+                session.close()
+                raise
+            else:
+                return session, False
+
+    def put_back(self, session: Session) -> None:
+        """Keep a session that holds nothing, or close it when enough are kept."""
+        if len(self._idle) < _MOST_IDLE and session.is_open:
+            self._idle.append((time.monotonic(), session))
+            self._kept()
+        else:
+            session.close()
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session for some questions, put back afterwards; errors as in ``take``."""
+        session, _ = self.take()
+        try:
+            yield session
+        except BaseException:
+            # An exception that a signal raised may have left an answer unread.
+            session.close()
+            raise
+        self.put_back(session)
+
+    def clear(self) -> None:
+        """Close the idle sessions."""
+        while self._idle:
+            self._idle.pop()[1].close()
+
+    def close_old(self) -> float | None:
+        """Close what has been idle for long.
+
+        Returns:
+            Seconds until there is something to close, None when nothing is idle.
+        """
+        longest = min(_IDLE, self.endpoint.session_timeout * 2 / 3)
+        while True:
+            try:
+                used, session = self._idle.popleft()
+            except IndexError:
+                return None
+            left = used + longest - time.monotonic()
+            if left > 0:
+                self._idle.appendleft((used, session))
+                return left
+            session.close()
+
+
+class Pools:
+    """The pools of one process; ``kept`` as in ``Pool``."""
+
+    def __init__(self, kept: Callable[[], None]) -> None:
+        self._kept = kept
+        self._pools: dict[Endpoint, Pool] = {}
+
+    def of(self, endpoint: Endpoint) -> Pool:
+        """The pool of the endpoint."""
+        pool = self._pools.get(endpoint)
+        if pool is None:
+            pool = self._pools.setdefault(endpoint, Pool(endpoint, self._kept))
+        return pool
+
+    def close_old(self) -> float | None:
+        """Close what has been idle for long; see ``Pool.close_old``."""
+        left = [pool.close_old() for pool in list(self._pools.values())]
+        return min((seconds for seconds in left if seconds is not None), default=None)

@@ -1,0 +1,38 @@
+"""What belongs to one process only: a forked child makes its own."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class PerProcess(Generic[T]):
+    """A value that every process makes for itself, because its parent's is of no use to it.
+
+    Threads do not survive a fork, nor may a child use its parent's sessions. What the parent had
+    is forgotten in the child, not closed: its mutexes may be held by threads that are not there.
+
+    Args:
+        make: Makes the value.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._value = make()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def __call__(self) -> T:
+        """Return this process's value."""
+        return self._value
+
+    def _renew(self) -> None:
+        self._value = self._make()
+
+
+#: Stands for the running process, as the key of what this process alone may use.
+this_process = PerProcess(object)

@@ -1,0 +1,22 @@
+"""Tasks that run one at a time: the decorator, the base class, and what happens to their locks."""
+
+from __future__ import annotations
+
+from celery_mysqllock.tasks import signals
+from celery_mysqllock.tasks.base import SingleInstanceTask
+from celery_mysqllock.tasks.locked_call import current_lock
+from celery_mysqllock.tasks.rule import lock_for
+from celery_mysqllock.tasks.signals import lock_acquired, lock_conflict, lock_lost, lock_released
+from celery_mysqllock.tasks.single_instance import single_instance
+
+__all__ = [
+    "SingleInstanceTask",
+    "current_lock",
+    "lock_acquired",
+    "lock_conflict",
+    "lock_for",
+    "lock_lost",
+    "lock_released",
+    "signals",
+    "single_instance",
+]

@@ -1,0 +1,172 @@
+"""Raises an exception in a block that another thread or greenlet is running, and never after it."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+class Interrupt(Protocol):
+    """Raises an exception in the thread or greenlet that armed it, until it is disarmed."""
+
+    def arm(self) -> None:
+        """Begin the block; called by the one that runs it."""
+
+    def fire(self, error: Exception) -> None:
+        """Raise the error in the block, if it has not ended; called by anybody, once."""
+
+    def disarm(self) -> None:
+        """End the block; called by the one that runs it, as often as it likes."""
+
+
+def interrupt_here() -> Interrupt:
+    """The right kind for whoever calls: a gevent or eventlet greenlet, the main thread, a thread.
+
+    A greenlet is interrupted where it waits. The main thread is interrupted in Python code and in
+    blocking calls. Another thread is interrupted in Python code only: a blocking call ends first,
+    because Python cannot raise in the middle of one.
+    """
+    if _is_patched("gevent.monkey", "is_module_patched", "socket"):
+        return GeventInterrupt()
+    if _is_patched("eventlet.patcher", "is_monkey_patched", "socket"):
+        return EventletInterrupt()
+    if threading.current_thread() is threading.main_thread():
+        return MainThreadInterrupt()
+    return ThreadInterrupt()
+
+
+def _is_patched(module: str, question: str, name: str) -> bool:
+    # Looked up, not imported: neither library is there unless the program has loaded it.
+    loaded = sys.modules.get(module)
+    return loaded is not None and bool(getattr(loaded, question)(name))
+
+
+class MainThreadInterrupt:
+    """Sends the main thread a signal whose handler raises, so that blocking calls end too.
+
+    The handler runs in the main thread itself, so it sees for certain whether the block has ended.
+    SIGURG, because the system ignores it by default and Celery and billiard leave it alone.
+    """
+
+    SIGNAL = signal.SIGURG
+    _armed: list[MainThreadInterrupt] = []  # noqa: RUF012 - all of the main thread's, innermost last
+    _chained: Any = None
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def arm(self) -> None:
+        """Begin the block."""
+        handler = signal.getsignal(self.SIGNAL)
+        if handler is not MainThreadInterrupt._handle:
+            MainThreadInterrupt._chained = handler
+            signal.signal(self.SIGNAL, MainThreadInterrupt._handle)
+        self._armed.append(self)
+
+    def fire(self, error: Exception) -> None:
+        """Raise the error in the block, if it has not ended."""
+        self.error = error
+        main = threading.main_thread().ident
+        if main is not None:
+            signal.pthread_kill(main, self.SIGNAL)
+
+    def disarm(self) -> None:
+        """End the block."""
+        self.error = None
+        if self in self._armed:
+            self._armed.remove(self)
+
+    @staticmethod
+    def _handle(number: int, frame: FrameType | None) -> None:
+        for interrupt in reversed(MainThreadInterrupt._armed):
+            error, interrupt.error = interrupt.error, None
+            if error is not None:
+                raise error
+        if callable(MainThreadInterrupt._chained):
+            MainThreadInterrupt._chained(number, frame)
+
+
+class ThreadInterrupt:
+    """Asks the interpreter to raise in a thread at its next bytecode.
+
+    Python can raise only a class there, so the message is the class's own.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._thread = 0
+        self._fired = False
+
+    def arm(self) -> None:
+        """Begin the block."""
+        self._thread = threading.get_ident()
+
+    def fire(self, error: Exception) -> None:
+        """Raise the error's class in the block, if it has not ended."""
+        with self._mutex:
+            if self._thread:
+                self._fired = True
+                self._set(type(error))
+
+    def disarm(self) -> None:
+        """End the block, and take back what was fired too late to be raised in it."""
+        with self._mutex:
+            if self._fired:
+                self._set(None)
+            self._thread, self._fired = 0, False
+
+    def _set(self, error: type[Exception] | None) -> None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(self._thread),
+            ctypes.py_object() if error is None else ctypes.py_object(error),
+        )
+
+
+class _GreenletInterrupt:
+    """What gevent and eventlet have in common: the hub throws, when no greenlet is running."""
+
+    def __init__(self) -> None:
+        self._hub: Any = None
+        self._greenlet: Any = None
+
+    def disarm(self) -> None:
+        """End the block."""
+        self._greenlet = None
+
+    def _throw(self, error: Exception) -> None:
+        target, self._greenlet = self._greenlet, None
+        if target is not None:
+            target.throw(error)
+
+
+class GeventInterrupt(_GreenletInterrupt):
+    """Throws into a greenlet from gevent's hub."""
+
+    def arm(self) -> None:
+        """Begin the block."""
+        gevent = sys.modules["gevent"]
+        self._hub = gevent.get_hub()
+        self._greenlet = gevent.getcurrent()
+
+    def fire(self, error: Exception) -> None:
+        """Raise the error in the block, if it has not ended when the hub comes to it."""
+        self._hub.loop.run_callback_threadsafe(self._throw, error)
+
+
+class EventletInterrupt(_GreenletInterrupt):
+    """Throws into a green thread from eventlet's hub."""
+
+    def arm(self) -> None:
+        """Begin the block."""
+        self._hub = sys.modules["eventlet.hubs"].get_hub()
+        self._greenlet = sys.modules["greenlet"].getcurrent()
+
+    def fire(self, error: Exception) -> None:
+        """Raise the error in the block, if it has not ended when the hub comes to it."""
+        self._hub.schedule_call_global(0, self._throw, error)

@@ -1,0 +1,132 @@
+"""Which lock a task runs under: its options, and the lock of each call."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.exceptions import LockError, SettingsError
+from celery_mysqllock.locks import new_lock
+from celery_mysqllock.tasks.configuration import lock_settings
+from celery_mysqllock.tasks.keys import check_key, key_of, signature_of
+from celery_mysqllock.tasks.options import read_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from celery import Task
+
+    from celery_mysqllock.locks import MemoryLock, MySQLLock
+
+#: The attribute by which a task's ``run`` carries its rule. ``functools.wraps`` copies it, so other
+#: decorators and Celery's own wrappers of ``run`` pass it on.
+MARK = "__single_instance__"
+
+
+class LockRule:
+    """The options of one task's lock, and how the lock of a call is made of them.
+
+    Args:
+        task_name: The task as a person knows it, for messages.
+        given: The options by name, as the user wrote them.
+        run: The function that the lock is for.
+        may_be_replaced: Whether another rule for the same task may take its place, instead of being
+            an error; so for what a base class says for all its tasks.
+
+    Raises:
+        SettingsError: An option is wrong, or the lock would be free before the function runs.
+    """
+
+    def __init__(
+        self,
+        task_name: str,
+        given: Mapping[str, Any],
+        run: Callable[..., Any],
+        *,
+        may_be_replaced: bool = False,
+    ) -> None:
+        self.task_name = task_name
+        self.may_be_replaced = may_be_replaced
+        self.options = read_options(task_name, given)
+        if (
+            inspect.iscoroutinefunction(run)
+            or inspect.isgeneratorfunction(run)
+            or inspect.isasyncgenfunction(run)
+        ):
+            raise SettingsError(
+                f"The lock of task {task_name}: its function only returns a coroutine or "
+                "generator, so the lock would be free before the body runs. Give it to a plain "
+                "function that runs it."
+            )
+        check_key(task_name, self.options, signature_of(run))
+        self._signature: inspect.Signature | None = None
+
+    def lock_name(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """The name of the lock of a call, without the namespace.
+
+        Raises:
+            TypeError: The arguments do not fit the task, or one cannot be part of a key.
+            SettingsError: The key is empty.
+        """
+        if self._signature is None:
+            # Asked of the task, whose run has no self any more, however the task was made. What
+            # Celery's autoretry puts in its place still claims to have one.
+            self._signature = signature_of(getattr(task, "_orig_run", task.run))
+        return f"task:{key_of(task, self.options, self._signature, args, kwargs)}"
+
+    def new_lock(
+        self,
+        task: Task,
+        name: str,
+        *,
+        note: str | None = None,
+        on_lost: Callable[[Any], None] | None = None,
+    ) -> MySQLLock | MemoryLock:
+        """A lock of that name, not acquired yet, where the task's application keeps its locks.
+
+        Raises:
+            SettingsError: The application does not say where.
+        """
+        place = lock_settings(task.app)
+        return new_lock(
+            name,
+            url=place.url or "",
+            namespace=place.namespace,
+            limit=self.options.limit,
+            session_timeout=place.session_timeout,
+            note=note,
+            on_lost=on_lost,
+        )
+
+
+def rule_of(task: Task) -> LockRule | None:
+    """The rule by which a task is locked, None when it runs without a lock."""
+    # With autoretry_for, Celery moves the run that was there before to _orig_run.
+    rule = getattr(task.run, MARK, None) or getattr(getattr(task, "_orig_run", None), MARK, None)
+    return rule if isinstance(rule, LockRule) else None
+
+
+def lock_for(task: Task, *args: Any, **kwargs: Any) -> MySQLLock | MemoryLock:  # noqa: ANN401 - the task's own
+    """The lock under which the task runs when it is called with these arguments.
+
+    To look at it (``holder()``, ``locked()``) or to free it by force (``reset()``), from any
+    program that has the task. It is not acquired, and is not the object that a running task holds:
+    that is ``current_lock()``.
+
+    Args:
+        task: The task; as a method, ``task.lock_for(7)``, it is given already.
+        *args: The arguments of the call.
+        **kwargs: The keyword arguments of the call.
+
+    Raises:
+        LockError: The task runs without a lock.
+        TypeError: The arguments do not fit the task, or one cannot be part of a key.
+        SettingsError: The application does not say where its locks are.
+    """
+    rule = rule_of(task)
+    if rule is None:
+        raise LockError(
+            f"Task {task.name} runs without a lock. Give it one with @single_instance, or with "
+            "base=SingleInstanceTask."
+        )
+    return rule.new_lock(task, rule.lock_name(task, args, kwargs))

@@ -1,0 +1,104 @@
+"""The decorator that gives a task a lock."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from celery import Task
+
+from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.tasks.locked_run import locked_run
+from celery_mysqllock.tasks.placing import is_task, lock_made_task
+from celery_mysqllock.tasks.rule import MARK, LockRule, lock_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from typing_extensions import Unpack
+
+    from celery_mysqllock.tasks.options import GivenOptions
+
+T = TypeVar("T")
+
+# Celery has no hook at which the task that it makes of a function meets the function's decorator,
+# so the method is there for every task; without a lock it says so.
+Task.lock_for = lock_for
+
+
+@overload
+def single_instance(target: T, /) -> T: ...
+@overload
+def single_instance(**options: Unpack[GivenOptions]) -> Callable[[T], T]: ...
+def single_instance(target: Any = None, /, **options: Any) -> Any:
+    """Run a task only while holding a lock of its own, so that one instance runs at a time.
+
+    Works with or without options; above or below ``@app.task`` and ``@shared_task``; on the ``run``
+    of a class-based task, on its class, and on a task that exists. The lock is held from before the
+    body begins until it has ended, however it ends, and the server frees it when the process dies.
+    Direct calls, ``apply()`` and eager tasks are locked too. A call of the task within its own
+    body, in the same thread, is a part of it and does not wait for itself.
+
+    Args:
+        target: What is decorated, when there are no options.
+        **options: All with a default:
+
+            key: Which calls share a lock. None: the task's name. A text such as
+                ``"report:{account}"`` is filled in with the call's arguments. A
+                ``callable(task, *args, **kwargs)`` returns the text. Tasks with equal keys share
+                one lock.
+            include_args: Whether all arguments are part of the key, default False.
+            unique_on: Names of the parameters that are part of the key.
+            wait: Seconds to wait for the lock, in the server's own line, default 0; None for as
+                long as it takes. A retry or redelivery of the task waits up to 5 seconds for its
+                own earlier attempt to end, whatever this says.
+            on_conflict: What to do when another instance has the lock. ``"raise"``, the default:
+                ``OtherInstanceError``, which ``autoretry_for=(Exception,)`` does not retry.
+                ``"skip"``: return ``skip_result``. ``"retry"``: send the task again, which never
+                counts against its ``max_retries``; a direct or eager call, which has no message to
+                send, raises. A ``callable(task, holder)``: return what it returns.
+            skip_result: What a skipped call returns, default None.
+            retry_countdown: Seconds to the retry, a quarter more or less at random, default 30.
+            limit: How many instances may run at a time, default 1.
+            on_lost: What to do when the lock is lost while the body runs, because its session with
+                the server ended. ``"raise"``, the default: ``LockLost`` is raised in the body.
+                ``"log"``: the body goes on. ``"terminate"``: the process ends at once.
+
+    Raises:
+        SettingsError: An option is unknown or not allowed, two contradict each other, or a
+            parameter that is named does not exist. The message names the task.
+
+    Example::
+
+        @app.task(bind=True)
+        @single_instance(unique_on=["account"], on_conflict="skip")
+        def rebuild(self, account, full=False): ...
+    """
+    if target is None:
+        return lambda decorated: _decorate(decorated, options)
+    return _decorate(target, options)
+
+
+def _decorate(target: Any, options: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as above
+    if is_task(target):
+        lock_made_task(target, options)
+        return target
+    if inspect.isclass(target) and issubclass(target, Task):
+        run = _decorate_run(inspect.getattr_static(target, "run"), options)
+        setattr(target, "run", run)  # noqa: B010 - mypy knows no attributes of a bare class
+        return target
+    return _decorate_run(target, options)
+
+
+def _decorate_run(run: Any, options: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as above
+    if isinstance(run, staticmethod):
+        return staticmethod(_decorate_run(run.__func__, options))
+    if not callable(run):
+        raise SettingsError(
+            f"@single_instance is for a task or its function, and this is {run!r}. Options are "
+            "given by name: @single_instance(unique_on=['account'])."
+        )
+    if hasattr(run, MARK):
+        raise SettingsError(f"{run.__qualname__} is given two locks; leave one of them out.")
+    name = f"{getattr(run, '__module__', None)}.{getattr(run, '__name__', type(run).__name__)}"
+    return locked_run(LockRule(name, options, run), run)

@@ -1,0 +1,91 @@
+"""A network between a client and the server that can vanish without a word."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.mysql import Address
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Network:
+    """Forwards connections to a server, until it is cut; then nothing arrives any more.
+
+    No end of a connection is told of the cut: no FIN, no RST, as when a cable is pulled.
+
+    Args:
+        url: The server's URL.
+
+    Attributes:
+        url: The URL of the server behind this network.
+    """
+
+    def __init__(self, url: str) -> None:
+        address = Address.parse(url)
+        self._server = (address.host, address.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = replace(address, host="127.0.0.1", port=self._listener.getsockname()[1]).url()
+        self._selector = selectors.DefaultSelector()
+        self._sockets: list[socket.socket] = [self._listener]
+        self._cut = self._closed = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        self._thread.join()
+        for sock in self._sockets:
+            sock.close()
+        self._selector.close()
+
+    def cut(self) -> None:
+        """From now on nothing arrives."""
+        self._cut = True
+
+    def mend(self) -> None:
+        """What was sent since the cut arrives now, and so does all that follows."""
+        self._cut = False
+
+    def _run(self) -> None:
+        while not self._closed:
+            if self._cut:
+                threading.Event().wait(0.02)
+                continue
+            for key, _ in self._selector.select(0.02):
+                if self._cut:
+                    break
+                if key.fileobj is self._listener:
+                    self._connect()
+                else:
+                    self._forward(key)
+
+    def _connect(self) -> None:
+        client, _ = self._listener.accept()
+        server = socket.create_connection(self._server)
+        self._sockets += [client, server]
+        self._selector.register(client, selectors.EVENT_READ, server)
+        self._selector.register(server, selectors.EVENT_READ, client)
+
+    def _forward(self, key: selectors.SelectorKey) -> None:
+        source, target = key.fileobj, key.data
+        assert isinstance(source, socket.socket)
+        data = b""
+        with contextlib.suppress(OSError):
+            data = source.recv(65536)
+        with contextlib.suppress(OSError):
+            if data:
+                target.sendall(data)
+                return
+            target.shutdown(socket.SHUT_WR)
+        self._selector.unregister(source)

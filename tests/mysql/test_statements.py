@@ -1,0 +1,48 @@
+"""SQL that is kept in files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from celery_mysqllock.mysql import Statements
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FILE = """-- What this file is for.
+
+-- name: first
+-- What it does,
+-- in two lines.
+SELECT id
+  FROM {table}
+ WHERE id = %(id)s;
+
+-- name: second
+DELETE FROM {table}; -- not a line of comment
+"""
+
+
+@pytest.fixture
+def statements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Statements:
+    package = tmp_path / "a_package_of_sql"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "some.sql").write_text(_FILE, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    return Statements("a_package_of_sql", "some.sql", table="jobs")
+
+
+def test_a_block_is_its_statement_without_its_comments(statements: Statements) -> None:
+    assert statements["first"] == "SELECT id\n  FROM `jobs`\n WHERE id = %(id)s"
+
+
+def test_a_block_ends_where_the_next_begins(statements: Statements) -> None:
+    assert statements["second"].startswith("DELETE FROM `jobs`")
+
+
+def test_an_unknown_block_is_an_error(statements: Statements) -> None:
+    with pytest.raises(KeyError):
+        statements["third"]

@@ -1,0 +1,60 @@
+"""Where an application's locks are."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from celery import Celery
+
+from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.settings import LockSettings
+from celery_mysqllock.tasks.configuration import lock_settings
+
+MYSQL = "mysql://user:secret@host/db"
+
+
+def test_the_settings_are_read_from_the_configuration() -> None:
+    app = Celery()
+    app.conf.update(mysqllock_url=MYSQL, mysqllock_namespace="mine", mysqllock_session_timeout=60)
+    assert lock_settings(app) == LockSettings(MYSQL, "mine", 60)
+
+
+def test_a_namespace_of_the_configuration_works() -> None:
+    app = Celery()
+    app.config_from_object(SimpleNamespace(CELERY_MYSQLLOCK_URL=MYSQL), namespace="CELERY")
+    assert lock_settings(app).url == MYSQL
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {"broker_url": MYSQL},
+        {"broker_url": ["amqp://elsewhere", MYSQL]},
+        {"broker_url": f"amqp://elsewhere;{MYSQL}"},
+        {"broker_url": "amqp://elsewhere", "broker_write_url": MYSQL},
+    ],
+)
+def test_the_broker_is_the_default(configuration: dict[str, object]) -> None:
+    app = Celery()
+    app.conf.update(configuration)
+    assert lock_settings(app).url == MYSQL
+
+
+@pytest.mark.parametrize("broker", ["memory://", "amqp://user:secret@host//", None])
+def test_without_a_mysql_broker_the_url_must_be_set(broker: str | None) -> None:
+    app = Celery("shop")
+    app.conf.update(broker_url=broker)
+    with pytest.raises(SettingsError, match="shop.*Set mysqllock_url") as caught:
+        lock_settings(app)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("session_timeout", 1), ("namespace", " "), ("url", "")]
+)
+def test_a_wrong_setting_is_named_as_it_is_written(setting: str, value: object) -> None:
+    app = Celery()
+    app.conf.update({"broker_url": MYSQL, f"mysqllock_{setting}": value})
+    with pytest.raises(SettingsError, match=f"mysqllock_{setting}"):
+        lock_settings(app)

@@ -1,0 +1,358 @@
+"""However a task is given its lock, it behaves the same."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery import Celery, Task, chord, shared_task
+from celery.exceptions import Ignore, Reject, Retry
+
+from celery_mysqllock import OtherInstanceError, SingleInstanceTask, single_instance
+from celery_mysqllock.exceptions import LockError, SettingsError
+from celery_mysqllock.tasks import lock_conflict
+from tests.tasks.apps import MAKERS, new_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Make = Callable[..., Task]
+
+
+class Oops(Exception):
+    pass
+
+
+@pytest.fixture(params=["direct", "apply", "always-eager"])
+def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Calls a task in this process and returns what it returns, or raises what it raises."""
+
+    def always_eager(task: Task, *args: Any, **kwargs: Any) -> Any:
+        task.app.conf.task_always_eager = True
+        return task.apply_async(args, kwargs).get(disable_sync_subtasks=False)
+
+    def apply(task: Task, *args: Any, **kwargs: Any) -> Any:
+        return task.apply(args, kwargs).get(disable_sync_subtasks=False)
+
+    def direct(task: Task, *args: Any, **kwargs: Any) -> Any:
+        return task(*args, **kwargs)
+
+    ways = {"direct": direct, "apply": apply, "always-eager": always_eager}
+    return ways[request.param]
+
+
+@pytest.mark.parametrize("bind", [False, True], ids=["unbound", "bound"])
+def test_the_lock_is_held_to_the_end_and_free_afterwards(
+    make: Make, call: Callable[..., Any], bind: bool
+) -> None:
+    def unbound(x: int, y: int = 2) -> tuple[int, int, bool]:
+        return x, y, task.lock_for(x).locked()
+
+    def bound(self: Task, x: int, y: int = 2) -> tuple[int, int, bool]:
+        assert self.name == task.name
+        return unbound(x, y)
+
+    task = make(bound if bind else unbound, {"include_args": True}, bind=bind)
+    assert tuple(call(task, 1, y=2)) == (1, 2, True)
+    assert not task.lock_for(1).locked()
+
+
+@pytest.mark.parametrize("bind", [False, True], ids=["unbound", "bound"])
+def test_a_task_does_not_run_while_another_has_its_lock(
+    make: Make, call: Callable[..., Any], refuse: Callable[..., None], bind: bool
+) -> None:
+    task = make(refuse, {}, bind=bind)
+    other = task.lock_for()
+    assert other.acquire()
+    with pytest.raises(OtherInstanceError, match=task.name):
+        call(task)
+    assert other.owned()
+    other.release()
+    assert not task.lock_for().locked()
+
+
+@pytest.mark.parametrize("error", [Oops(), Ignore(), Reject("no"), Retry(), SystemExit(1)])
+def test_the_lock_is_free_after_any_end_of_the_body(make: Make, error: BaseException) -> None:
+    def body() -> None:
+        raise error
+
+    task = make(body, {})
+    with pytest.raises(type(error)):
+        task()
+    assert not task.lock_for().locked()
+
+
+def test_a_retry_takes_the_lock_anew(make: Make) -> None:
+    held = []
+
+    def body(self: Task, x: int) -> str:
+        held.append(self.lock_for(x).locked())
+        if self.request.retries < 2:
+            raise self.retry(countdown=0)
+        return "done"
+
+    task = make(body, {"unique_on": ["x"]}, bind=True)
+    assert task.apply((1,)).get() == "done"
+    assert held == [True, True, True]
+    assert not task.lock_for(1).locked()
+
+
+@pytest.mark.parametrize("bind", [False, True], ids=["unbound", "bound"])
+def test_autoretry_retries_the_body(make: Make, bind: bool) -> None:
+    held = []
+
+    def unbound(x: int) -> str:
+        held.append(task.lock_for(x).locked())
+        if len(held) < 3:
+            raise Oops
+        return "done"
+
+    def bound(self: Task, x: int) -> str:
+        assert self.name == task.name
+        return unbound(x)
+
+    options = {"autoretry_for": (Exception,), "max_retries": 5, "bind": bind}
+    task = make(bound if bind else unbound, {"unique_on": "x"}, **options)
+    assert task.apply((1,)).get() == "done"
+    assert held == [True, True, True]
+    assert not task.lock_for(1).locked()
+
+
+def test_autoretry_does_not_retry_a_conflict(make: Make, refuse: Callable[..., None]) -> None:
+    task = make(refuse, {}, autoretry_for=(Exception,), retry_kwargs={"max_retries": 3})
+    other = task.lock_for()
+    assert other.acquire()
+    try:
+        result = task.apply()
+        assert result.state == "FAILURE"
+        assert isinstance(result.result, OtherInstanceError)
+    finally:
+        other.release()
+
+
+@pytest.mark.parametrize("kind", [OtherInstanceError, LockError])
+def test_autoretry_that_names_the_conflict_retries_it(make: Make, kind: type[Exception]) -> None:
+    tries = []
+
+    def body() -> str:
+        return "done"
+
+    def third_time(task_id: str, **_: object) -> None:
+        tries.append(task_id)
+        if len(tries) == 3:
+            other.release()
+
+    task = make(body, {}, autoretry_for=(kind,), max_retries=5)
+    other = task.lock_for()
+    assert other.acquire()
+    lock_conflict.connect(third_time)
+    assert task.apply(task_id="mine").get() == "done"
+    assert tries == ["mine"] * 3
+
+
+@pytest.mark.parametrize(
+    "way", ["below", "above", "above-finalized", "base", "shared-below", "shared-above", "task_cls"]
+)
+def test_celery_still_checks_the_arguments_of_a_call(app: Celery, way: str) -> None:
+    def body(x: int, *, y: int = 1) -> tuple[int, int]:
+        return x, y
+
+    task = MAKERS[way](app, body, {"include_args": True})
+    task.app.conf.task_always_eager = True
+    with pytest.raises(TypeError):
+        task.delay()
+    with pytest.raises(TypeError):
+        task.delay(1, z=2)
+    assert list(task.delay(1, y=3).get()) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [{"wat": 1}, {"limit": 0}, {"unique_on": ["nothing"]}, {"key": "{nothing}"}],
+    ids=["unknown", "not-allowed", "no-parameter", "template"],
+)
+def test_wrong_options_are_refused_when_the_task_is_made(make: Make, lock: dict[str, Any]) -> None:
+    def refused_body(x: int) -> None: ...
+
+    with pytest.raises(SettingsError, match=r"refused_body|tests\.task_"):
+        make(refused_body, lock).lock_for(1)
+
+
+def test_a_coroutine_function_is_refused(make: Make) -> None:
+    async def body() -> None: ...
+
+    with pytest.raises(SettingsError, match="coroutine"):
+        make(body, {}).lock_for()
+
+
+def test_two_locks_for_one_task_are_refused(app: Celery, make: Make) -> None:
+    def body() -> None: ...
+
+    with pytest.raises(SettingsError, match="two locks"):
+        single_instance(make(body, {"wait": 1})).lock_for()
+
+
+def test_the_base_class_with_options_and_the_decorator_contradict_each_other(app: Celery) -> None:
+    @app.task(base=SingleInstanceTask, lock={"wait": 1})
+    @single_instance
+    def body() -> None: ...
+
+    with pytest.raises(SettingsError, match="two locks"):
+        body.lock_for()
+
+
+class TestTheBaseClassOfAllTasks:
+    @pytest.fixture
+    def app(self) -> Celery:
+        return new_app(task_cls="celery_mysqllock:SingleInstanceTask")
+
+    def test_locks_a_task_without_options(self, app: Celery) -> None:
+        @app.task
+        def body() -> bool:
+            return bool(body.lock_for().locked())
+
+        assert body() is True
+
+    def test_leaves_a_task_with_lock_none_alone(self, app: Celery) -> None:
+        @app.task(lock=None)
+        def body() -> str:
+            return "ran"
+
+        assert body() == "ran"
+        with pytest.raises(LockError, match="without a lock"):
+            body.lock_for()
+
+    @pytest.mark.parametrize("above", [False, True])
+    def test_leaves_the_last_word_to_the_decorator(self, app: Celery, above: bool) -> None:
+        decorate = single_instance(key="mine")
+
+        def body() -> None: ...
+
+        task = decorate(app.task(body)) if above else app.task(decorate(body))
+        assert task.lock_for().name.endswith(":mine")
+
+    def test_leaves_the_tasks_of_celery_alone(self, app: Celery) -> None:
+        for name, task in app.tasks.items():
+            if name.startswith("celery."):
+                with pytest.raises(LockError, match="without a lock"):
+                    task.lock_for()
+
+    def test_chords_complete(self, app: Celery) -> None:
+        app.conf.task_always_eager = True
+
+        @app.task(lock={"include_args": True})
+        def member(x: int) -> int:
+            return x
+
+        @app.task
+        def total(numbers: list[int]) -> int:
+            return sum(numbers)
+
+        assert chord([member.s(1), member.s(2)])(total.s()).get() == 3
+
+    def test_refuses_options_that_are_no_dict(self, app: Celery) -> None:
+        @app.task(lock=True)
+        def body() -> None: ...
+
+        with pytest.raises(SettingsError, match="body.*no dict"):
+            body.lock_for()
+
+
+def test_super_run_is_a_part_of_the_run_that_calls_it(app: Celery) -> None:
+    class Outer(SingleInstanceTask):
+        name = "outer"
+        lock = {"include_args": True}  # noqa: RUF012 - as users write it
+
+        def run(self, x: int) -> str:
+            return f"outer {x}"
+
+    class Inner(Outer):
+        name = "inner"
+
+        def run(self, x: int) -> str:
+            return f"inner {super().run(x + 1)}"
+
+    assert app.register_task(Inner())(1) == "inner outer 2"
+
+
+@pytest.mark.parametrize("way", ["above", "shared-above", "below", "base"])
+def test_the_copy_of_a_task_in_another_application_is_locked_too(app: Celery, way: str) -> None:
+    """Celery gives every application a copy of each task that is not ``shared=False``."""
+    early = new_app()
+    early.finalize()
+
+    def body() -> None: ...
+
+    task = MAKERS[way](app, body, {})
+    late = new_app()
+    for other in (early, late) if "shared" in way else (late,):
+        assert other.tasks[task.name].lock_for().name.endswith(task.name)
+
+
+def test_a_task_is_not_made_before_its_time(app: Celery) -> None:
+    """The configuration may not be complete while modules are imported."""
+
+    @single_instance
+    @app.task(name="lazy")
+    def body() -> None: ...
+
+    assert not app.configured
+    assert not app.finalized
+    assert "lazy" not in app._tasks
+
+
+def test_a_decorated_function_without_a_task_does_not_run(refuse: Callable[..., None]) -> None:
+    with pytest.raises(LockError, match=r"refuse|body.*Put @app\.task above it"):
+        single_instance(refuse)()
+
+
+def test_a_body_called_without_its_task_finds_it(app: Celery) -> None:
+    @app.task
+    @single_instance
+    def body() -> bool:
+        return bool(body.lock_for().locked())
+
+    assert body.run() is True
+
+
+@pytest.mark.parametrize("wrong", [7, "name"])
+def test_something_else_than_a_task_is_refused(wrong: object) -> None:
+    with pytest.raises(SettingsError, match="for a task or its function"):
+        single_instance(wrong)
+
+
+def test_a_proxy_of_something_else_is_refused() -> None:
+    from celery.local import Proxy  # noqa: PLC0415 - only here
+
+    with pytest.raises(SettingsError, match="neither of @app.task nor of @shared_task"):
+        single_instance(Proxy(lambda: 7))
+
+
+def test_the_decorated_function_looks_like_itself() -> None:
+    @single_instance
+    def body(x: int, y: str = "a") -> None:
+        """What it does."""
+
+    assert body.__name__ == "body"
+    assert body.__doc__ == "What it does."
+    assert str(inspect.signature(body)) == "(x: 'int', y: 'str' = 'a') -> 'None'"
+
+
+def test_a_shared_task_runs_under_the_lock_of_the_current_application() -> None:
+    @shared_task
+    @single_instance
+    def body() -> bool:
+        return bool(body.lock_for().locked())
+
+    for _ in range(2):
+        new_app().set_current()
+        assert body() is True
+
+
+def test_a_task_without_a_lock_says_so(app: Celery) -> None:
+    @app.task(name="free")
+    def body() -> None: ...
+
+    with pytest.raises(LockError, match="free runs without a lock"):
+        body.lock_for()
