@@ -26,7 +26,13 @@ class SettingsError(MySQLLockError, ValueError):
 
 
 class DatabaseError(MySQLLockError):
-    """The server refused a statement."""
+    """The server refused a statement.
+
+    Attributes:
+        is_passing: Whether the same statement may well succeed later, with nothing changed.
+    """
+
+    is_passing = False
 
 
 class CannotConnect(DatabaseError, ConnectionError):
@@ -52,17 +58,25 @@ class MissingPrivilege(DatabaseError):
 class ReadOnlyServer(DatabaseError):
     """The server takes no writes. Point the URL at the primary."""
 
+    is_passing = True
+
 
 class TransientError(DatabaseError):
     """The server rolled the statement back (deadlock or lock wait); it may be tried again."""
+
+    is_passing = True
 
 
 class Interrupted(DatabaseError):
     """Somebody ended the statement with KILL QUERY; the session lives on."""
 
+    is_passing = True
+
 
 class StatementTimeout(DatabaseError):
     """The server's limit on statement time ended the statement."""
+
+    is_passing = True
 
 
 class NoSuchSession(DatabaseError):
@@ -75,6 +89,8 @@ class MessageTooLarge(DatabaseError):
 
 class ServerFull(DatabaseError):
     """The server has no room left on its disk. Nothing was stored."""
+
+    is_passing = True
 
 
 # -- locks ----------------------------------------------------------------------------------------

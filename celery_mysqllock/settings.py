@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
     S = TypeVar("S", bound=DataclassInstance)
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,47}")
-_TABLE_NAME = "a table's name: up to 48 letters, digits, '_' or '$', not beginning with a digit"
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,44}")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_TABLE_NAME = "a table's name: up to 45 letters, digits, '_' or '$', not beginning with a digit"
 
 
 def check_identifier(setting: str, value: object) -> str:
     """Return the value if it can stand in SQL as the name of a table.
 
-    48 characters at most leave room for what stands beside it, such as ``<table>_migrations``,
+    45 characters at most leave room for the tables beside it, ``<table>_ephemeral_messages``,
     in MySQL's limit of 64.
 
     Raises:
@@ -31,6 +32,14 @@ def check_identifier(setting: str, value: object) -> str:
     if _is_identifier(value):
         return str(value)
     raise SettingsError(f"{setting}={value!r} is not allowed; it takes {_TABLE_NAME}.")
+
+
+def duration(value: object) -> float | None:
+    """The seconds that ``"7d"``, ``"90s"`` or a number above 0 stands for, None for none."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value) if value > 0 else None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value) if isinstance(value, str) else None
+    return float(found[1]) * _UNITS[found[2]] if found and float(found[1]) > 0 else None
 
 
 def _is_identifier(value: object) -> bool:
@@ -92,12 +101,17 @@ class BrokerSettings:
             changed on first use; ``celery -A app mysqllock migrate`` does that.
         text_task: The task that gets a row's text as its only argument when the text is no JSON
             job; None keeps such rows as dead.
-        polling_interval: Seconds between two looks for jobs while there are none.
+        polling_interval: Seconds after which a job is found that was inserted by a program that
+            does not ring. One consumer of the fleet looks, whatever its size.
         claim_limit: Most jobs that one statement claims.
         claim_method: ``skip_locked``, ``compare_and_set`` for servers without SKIP LOCKED, or
             ``auto`` for what the server can.
         namespace: As for locks; names the liveness locks of consumers.
         session_timeout: As for locks; after it a vanished host's jobs go back to the queue.
+        max_deliveries: A job whose worker has died in so many deliveries becomes dead; 0 for no
+            limit.
+        retention: For how long acked jobs are kept as finished, such as ``"7d"``, ``"12h"`` or a
+            number of seconds; None deletes them at once.
         recovery_grace: Seconds for which a consumer must have been seen dead before its jobs go
             back to the queue, so that a mere reconnect doubles nothing.
     """
@@ -116,7 +130,18 @@ class BrokerSettings:
     )
     namespace: str | None = _namespace()
     session_timeout: int = _session_timeout()
+    max_deliveries: int = _setting(5, "a whole number from 0 to 1000", _is_whole(0, 1000))
+    retention: str | float | None = _setting(
+        None,
+        "None, a number of seconds, or a number with s, m, h or d behind it",
+        lambda value: value is None or duration(value) is not None,
+    )
     recovery_grace: float = _setting(3.0, "seconds from 1 to 600", _is_number(1, 600))
+
+    @property
+    def retention_seconds(self) -> float:
+        """For how many seconds acked jobs are kept, 0 for not at all."""
+        return 0.0 if self.retention is None else duration(self.retention) or 0.0
 
 
 def read_settings(

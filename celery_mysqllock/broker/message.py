@@ -21,7 +21,8 @@ _FIELDS: dict[str, tuple[type, str]] = {
     "args": (list, "a JSON array"),
     "kwargs": (dict, "a JSON object"),
 }
-# Each row of a table has one task id, whoever delivers it and however often.
+# A row has one task id, whoever delivers it and however often. Time and database are part of it, so
+# that a table that is made anew, or another database's, does not give the same ids again.
 _ROW_IDS = uuid.UUID("6b0f6e0c-5a3e-5d0e-9d5b-3c1f0c6f4a2e")
 
 
@@ -69,7 +70,7 @@ def _is_text(payload: Payload) -> bool:
     return str(payload.get("content-encoding")).lower() in ("utf-8", "us-ascii")
 
 
-def read(job: ClaimedJob, table: str, text_task: str | None) -> Payload:
+def read(job: ClaimedJob, source: str, text_task: str | None) -> Payload:
     """Turn a claimed row into a kombu payload.
 
     The row holds what ``write`` made; or a JSON object ``{"task", "args", "kwargs"}``; or any
@@ -77,7 +78,7 @@ def read(job: ClaimedJob, table: str, text_task: str | None) -> Payload:
 
     Args:
         job: The claimed job.
-        table: The table's name, a part of the task id of rows that carry none.
+        source: ``<database>.<table>``, a part of the task id of rows that carry none.
         text_task: The task for plain text, None for none.
 
     Raises:
@@ -90,9 +91,9 @@ def read(job: ClaimedJob, table: str, text_task: str | None) -> Payload:
     if isinstance(content, dict) and content.keys() >= _ENVELOPE:
         payload = _read_envelope(content)
     elif isinstance(content, dict) and "task" in content:
-        payload = _read_row(content, job, table)
+        payload = _read_row(content, job, source)
     elif text_task:
-        payload = _read_row({"task": text_task, "args": [job.message]}, job, table)
+        payload = _read_row({"task": text_task, "args": [job.message]}, job, source)
     else:
         raise InvalidJob(
             "The message is no JSON object with a 'task' in it, and text_task in "
@@ -116,7 +117,7 @@ def _read_envelope(content: Payload) -> Payload:
     return content
 
 
-def _read_row(content: Payload, job: ClaimedJob, table: str) -> Payload:
+def _read_row(content: Payload, job: ClaimedJob, source: str) -> Payload:
     """Dress a job that some program wrote as a message of Celery's protocol 2."""
     for name, (kind, allowed) in _FIELDS.items():
         if name in content and not isinstance(content[name], kind):
@@ -125,7 +126,7 @@ def _read_row(content: Payload, job: ClaimedJob, table: str) -> Payload:
         raise InvalidJob(
             f"The message has the unknown field {min(unknown)!r}; known are {', '.join(_FIELDS)}."
         )
-    task_id = str(uuid.uuid5(_ROW_IDS, f"{table}:{job.id}"))
+    task_id = str(uuid.uuid5(_ROW_IDS, f"{source}:{job.id}:{job.created_at.isoformat()}"))
     args, kwargs = content.get("args", []), content.get("kwargs", {})
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return {
@@ -141,7 +142,7 @@ def _read_row(content: Payload, job: ClaimedJob, table: str) -> Payload:
             "group": None,
             "argsrepr": repr(args),
             "kwargsrepr": repr(kwargs),
-            "origin": f"{table}@sql",
+            "origin": f"{source}@sql",
             "retries": 0,
             "timelimit": [None, None],
             "eta": None,
@@ -152,9 +153,18 @@ def _read_row(content: Payload, job: ClaimedJob, table: str) -> Payload:
     }
 
 
+def read_ephemeral(text: str, queue: str) -> Payload:
+    """Turn the text of an ephemeral message, which ``write`` made, into a kombu payload."""
+    payload = _read_envelope(json.loads(text))
+    payload["properties"]["delivery_tag"] = str(uuid.uuid4())
+    payload["properties"].setdefault("delivery_info", {})["queue"] = queue
+    return payload
+
+
 def _stamp(payload: Payload, job: ClaimedJob) -> None:
     info = payload["properties"].setdefault("delivery_info", {})
     info.setdefault("exchange", "")
     info.setdefault("routing_key", job.queue)
     info["redelivered"] = job.deliveries > 0
+    info["delivery_count"] = job.deliveries
     payload["properties"]["delivery_tag"] = job.id

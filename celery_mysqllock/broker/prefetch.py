@@ -1,4 +1,4 @@
-"""The prefetch window of a channel: which claimed jobs are out, and how many more may come."""
+"""The prefetch window of a channel: which messages are out and not settled yet."""
 
 from __future__ import annotations
 
@@ -23,31 +23,36 @@ class Prefetch:
     """
 
     def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
-        self.channel = channel
-        self.prefetch_count = prefetch_count
-        self._unacked: dict[int, Message] = {}
+        self._channel = channel
+        self._prefetch_count = prefetch_count
+        self._unacked: dict[int | str, Message] = {}
         self._mutex = threading.Lock()
 
     @property
-    def room(self) -> int:
-        """How many more jobs may be claimed just now."""
-        return max(0, self.window - len(self._unacked))
+    def prefetch_count(self) -> int:
+        """How many messages may be unacknowledged at once, 0 for no limit."""
+        return self._prefetch_count
+
+    @prefetch_count.setter
+    def prefetch_count(self, count: int) -> None:
+        self._prefetch_count = count
+        self._channel.set_window(self.window)
 
     @property
     def window(self) -> int:
         """The prefetch count, or the cap where there is no limit."""
-        return self.prefetch_count or UNLIMITED
+        return self._prefetch_count or UNLIMITED
 
     def can_consume(self) -> bool:
-        """Whether one more message may come; Celery replaces this to disable prefetching."""
-        return self.room > 0
+        """Whether one more message may come."""
+        return len(self._unacked) < self.window
 
-    def append(self, message: Message, delivery_tag: int) -> None:
+    def append(self, message: Message, delivery_tag: int | str) -> None:
         """Count a delivered message as unacknowledged."""
         with self._mutex:
             self._unacked[delivery_tag] = message
 
-    def get(self, delivery_tag: int) -> Message:
+    def get(self, delivery_tag: int | str) -> Message:
         """The unacknowledged message of that tag.
 
         Raises:
@@ -55,17 +60,17 @@ class Prefetch:
         """
         return self._unacked[delivery_tag]
 
-    def ack(self, delivery_tag: int) -> None:
-        """Take the message out of the window; its slot is free even if the table says no."""
+    def ack(self, delivery_tag: int | str) -> Message | None:
+        """Take the message out of the window; None when it is not in it."""
         with self._mutex:
-            self._unacked.pop(delivery_tag, None)
+            return self._unacked.pop(delivery_tag, None)
 
     def restore_unacked_once(self) -> None:
-        """Nothing: the channel gives its jobs back itself before it closes."""
+        """Nothing: the channel gives its messages back itself before it closes."""
 
-    def take_all(self) -> list[int]:
-        """Empty the window and return the tags that were in it."""
+    def take_all(self) -> list[Message]:
+        """Empty the window and return what was in it."""
         with self._mutex:
-            tags = list(self._unacked)
+            messages = list(self._unacked.values())
             self._unacked.clear()
-        return tags
+        return messages

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from celery_mysqllock.jobs.bell import Bell
 from celery_mysqllock.jobs.consumer import Consumer
+from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueues
 from celery_mysqllock.jobs.migrate import Migrations
-from celery_mysqllock.jobs.table import ClaimedJob, JobTable
+from celery_mysqllock.jobs.stream import Stream
+from celery_mysqllock.jobs.sweeper import Sweeper
+from celery_mysqllock.jobs.table import ClaimedJob, JobTable, Settlement
 
-__all__ = ["ClaimedJob", "Consumer", "JobTable", "Migrations"]
+__all__ = [
+    "Bell",
+    "Binding",
+    "ClaimedJob",
+    "Consumer",
+    "EphemeralQueues",
+    "JobTable",
+    "Migrations",
+    "Settlement",
+    "Stream",
+    "Sweeper",
+]

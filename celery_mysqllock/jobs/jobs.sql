@@ -1,15 +1,17 @@
 -- Every statement on the job table, each in a named block.
--- {jobs} is the table; values are %(name)s parameters. Times are the server's.
+-- {jobs} is the table; values are %(name)s parameters. Ages count from the server's clock.
 
 -- name: put
--- Store one message as queued. Other columns take their defaults.
-INSERT INTO {jobs} (message, queue, claim_order)
-VALUES (%(message)s, %(queue)s, %(claim_order)s);
+-- Store one message: queued, or scheduled when it is not due for a while.
+INSERT INTO {jobs} (message, queue, claim_order, job_status, due_at, expires_at)
+VALUES (%(message)s, %(queue)s, %(claim_order)s, IF(%(delay)s IS NULL, 0, 2),
+        UTC_TIMESTAMP(6) + INTERVAL %(delay)s SECOND,
+        UTC_TIMESTAMP(6) + INTERVAL %(lifetime)s SECOND);
 
 -- name: lock_oldest
 -- The first jobs in line that no other consumer is claiming just now, locked until the commit.
 -- One queue a statement, and in the index's direction: anything else locks more than it takes.
-SELECT id, message, queue, deliveries
+SELECT id, message, queue, deliveries, created_at, expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE queue = %(queue)s AND job_status = 0
 ORDER BY claim_order, id
@@ -40,7 +42,7 @@ WHERE id IN %(ids)s AND job_status = 0;
 
 -- name: read_taken
 -- Which of the candidates take_queued got.
-SELECT id, message, queue, deliveries - 1
+SELECT id, message, queue, deliveries - 1, created_at, expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1
 ORDER BY claim_order, id;
@@ -50,6 +52,12 @@ ORDER BY claim_order, id;
 DELETE FROM {jobs}
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 
+-- name: finish
+-- Done, with retention: the rows stay as dequeued ones that are finished.
+UPDATE {jobs}
+SET owner = NULL, finished_at = CURRENT_TIMESTAMP(6)
+WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
+
 -- name: release
 -- Back to the queue, in the place that the id gives.
 UPDATE {jobs}
@@ -57,24 +65,57 @@ SET job_status = 0, owner = NULL, claimed_at = NULL
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 
 -- name: bury
--- Dead: kept for a person, with the reason.
+-- Dead: kept for a person, with the reason. A dead job gets a better reason in the same way.
 UPDATE {jobs}
 SET job_status = 3, owner = NULL, finished_at = CURRENT_TIMESTAMP(6), reason = %(reason)s
-WHERE id = %(id)s AND owner = %(owner)s AND job_status = 1;
-
--- name: explain
--- Say better why a dead job is dead.
-UPDATE {jobs} SET reason = %(reason)s WHERE id = %(id)s AND job_status = 3;
+WHERE id = %(id)s AND (job_status = 3 OR (owner = %(owner)s AND job_status = 1));
 
 -- name: owners
 -- Every consumer that has claims.
 SELECT DISTINCT owner FROM {jobs} WHERE owner IS NOT NULL;
+
+-- name: bury_worn_out_claims_of
+-- What a dead consumer had claimed and has been delivered too often: likely what kills them.
+UPDATE {jobs}
+SET job_status = 3, owner = NULL, finished_at = CURRENT_TIMESTAMP(6), reason = %(reason)s
+WHERE owner = %(owner)s AND job_status = 1 AND deliveries >= %(max_deliveries)s;
 
 -- name: release_claims_of
 -- All that a dead consumer had claimed goes back to the queue.
 UPDATE {jobs}
 SET job_status = 0, owner = NULL, claimed_at = NULL
 WHERE owner = %(owner)s AND job_status = 1;
+
+-- name: queues_of
+-- The queues that a consumer has claims from.
+SELECT DISTINCT queue FROM {jobs} WHERE owner = %(owner)s AND job_status = 1;
+
+-- name: find_due
+-- Scheduled jobs whose time has come.
+SELECT id, queue FROM {jobs}
+WHERE due_at <= UTC_TIMESTAMP(6) AND job_status = 2
+ORDER BY due_at
+LIMIT 500;
+
+-- name: promote
+-- They are queued now.
+UPDATE {jobs} SET job_status = 0, due_at = NULL WHERE id IN %(ids)s AND job_status = 2;
+
+-- name: seconds_until_due
+-- When the next scheduled job is due, NULL when there is none.
+SELECT TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), MIN(due_at)) / 1000000
+FROM {jobs}
+WHERE due_at IS NOT NULL;
+
+-- name: ready_queues
+-- The queues in which jobs wait; a loose scan of the index "claim", one step a queue.
+SELECT queue FROM {jobs} WHERE job_status = 0 GROUP BY queue;
+
+-- name: remove_finished
+-- Retention is over for some of the finished jobs.
+DELETE FROM {jobs}
+WHERE job_status = 1 AND finished_at < CURRENT_TIMESTAMP(6) - INTERVAL %(seconds)s SECOND
+LIMIT 1000;
 
 -- name: count_ready
 -- How many jobs of the queue wait.
@@ -83,7 +124,7 @@ SELECT COUNT(*) FROM {jobs} WHERE queue = %(queue)s AND job_status = 0;
 -- name: purge
 -- Delete some waiting jobs of the queue; repeated until there are none, so that no statement
 -- locks the table for long.
-DELETE FROM {jobs} WHERE queue = %(queue)s AND job_status = 0 LIMIT 5000;
+DELETE FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 2) LIMIT 5000;
 
 -- name: describe_table
 -- The table's comment, which holds its version; no row when there is no such table.

@@ -8,6 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import LockTimeout, TableMismatch, TableMissing
+from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.mysql import Session, Statements, get_lock, lock_name, release_lock
 from celery_mysqllock.settings import check_identifier
 
@@ -29,8 +30,8 @@ class Migration:
     Attributes:
         version: Its number, from 1.
         name: What it brings.
-        sql: The statement, which also writes the version into the table's comment: shape and
-            version change in one step, so a crash leaves no doubt.
+        sql: Its statements. The last one also writes the version into the table's comment: shape
+            and version change in one step, and those before it can be run again.
     """
 
     version: int
@@ -92,7 +93,7 @@ class Migrations:
         try:
             pending = self.pending()
             for migration in pending:
-                self._session.execute(migration.sql)
+                self._session.script(migration.sql)
             return pending
         finally:
             release_lock(self._session, name)
@@ -146,4 +147,6 @@ def _read_migrations(table: str) -> Iterator[Migration]:
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if found := _FILE.fullmatch(file.name):
             sql = file.read_text("utf-8").replace("{jobs}", f"`{table}`")
+            for kind, name in table_names(table).items():
+                sql = sql.replace(f"{{{kind}}}", f"`{name}`")
             yield Migration(int(found["version"]), found["name"], sql)

@@ -38,11 +38,12 @@ class Address:
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
 
     @classmethod
-    def parse(cls, url: str) -> Address:
+    def parse(cls, url: str, *, connect_timeout: float = DEFAULT_CONNECT_TIMEOUT) -> Address:
         """Read ``mysql://user:password@host:port/database``.
 
         Reserved characters in user, password and database are percent-encoded, as in any URL.
-        The query may hold ``unix_socket`` (a path) and ``connect_timeout`` (seconds).
+        The query may hold ``unix_socket`` (a path) and ``connect_timeout`` (seconds, else what
+        the caller says).
 
         Raises:
             SettingsError: The URL is not of this form; the message never holds the password.
@@ -69,6 +70,7 @@ class Address:
             user=unquote(parts.username or ""),
             password=unquote(parts.password or ""),
             port=port,
+            connect_timeout=connect_timeout,
         )
         return address.checked().with_options(options)
 

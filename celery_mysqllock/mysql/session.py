@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pymysql
+from pymysql.constants import CLIENT
 
 from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, DatabaseError, MySQLLockError
 from celery_mysqllock.mysql import driver
@@ -93,11 +94,13 @@ class Session:
             charset="utf8mb4",
             autocommit=True,
             program_name="celery-mysqllock",
+            client_flag=CLIENT.MULTI_STATEMENTS,
         )
 
     def _prepare(self) -> None:
         # Gap locks of the default REPEATABLE READ would make consumers wait for each other.
         self.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        self.execute("SET SESSION time_zone = '+00:00'")
         if self.idle_timeout is not None:
             self.set_idle_timeout(self.idle_timeout)
 
@@ -225,6 +228,22 @@ class Session:
             except DRIVER_ERRORS as error:
                 raise self._failed(error) from error
 
+    def script(self, sql: str, parameters: Any = None) -> list[Any]:  # noqa: ANN401
+        """Run several statements, separated by ``;``, in one round trip.
+
+        Returns:
+            For each statement the rows of a SELECT, else the number of rows that it changed. A
+            statement that fails ends the script; those before it have been run.
+        """
+        results: list[Any] = []
+        with self._cursor() as cursor:
+            cursor.execute(sql, parameters)
+            # Only the server knows whether there is more; reading past the end would block.
+            while True:
+                results.append(list(cursor.fetchall()) if cursor.description else cursor.rowcount)
+                if not cursor.nextset():
+                    return results
+
     def ping(self) -> None:
         """Ask the server for a sign of life on this very connection.
 
@@ -279,15 +298,15 @@ class Session:
                 driver.set_patience(connection, self.patience)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Run the block's statements in one transaction, other threads' statements after it."""
+    def undivided(self) -> Iterator[None]:
+        """Let no other thread's statement come between the block's, and leave nothing open.
+
+        The block begins and commits its own transaction, so that it can do both in a ``script``
+        with other statements; what an error leaves open is rolled back.
+        """
         with self._mutex:
-            with self._translated() as connection:
-                connection.begin()
             try:
                 yield
-                with self._translated() as connection:
-                    connection.commit()
             except BaseException:
                 if self.is_open:
                     with self._translated() as connection:

@@ -158,7 +158,7 @@ def test_cancelling_a_consumer_gives_back_what_it_had_not_been_given(
     connection.drain_events(timeout=5)
     assert statuses(session) == [1, 1, 1]
     consumer.cancel()
-    assert statuses(session) == [1, 0, 0]
+    eventually(lambda: statuses(session) == [1, 0, 0])
 
 
 def test_direct_and_topic_exchanges_route(connect: Callable[..., Connection]) -> None:
@@ -244,6 +244,19 @@ def test_a_wrong_url_gives_one_clear_error_without_the_password(
     refused = refusal(change(url))
     assert isinstance(refused, error)
     assert Address.parse(url).password not in str(refused)
+
+
+def test_a_url_may_hold_options(session: Session) -> None:
+    url = f"{session.address.url()}?connect_timeout=7"
+    with Connection(url) as connection:
+        publish(connection, 1)
+        assert get(connection) is not None
+
+
+def test_an_unknown_option_in_the_url_is_refused_by_name(url: str) -> None:
+    refused = refusal(f"{url}?conect_timeout=7")
+    assert isinstance(refused, SettingsError)
+    assert "'conect_timeout'" in str(refused)
 
 
 def test_a_missing_table_is_an_error_that_says_how_to_make_it(url: str) -> None:

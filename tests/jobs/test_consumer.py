@@ -11,42 +11,48 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.jobs import Consumer, JobTable, Migrations
+from celery_mysqllock.jobs import Consumer, JobTable, Migrations, Sweeper
 from celery_mysqllock.mysql import Address, Session, is_free, lock_name
+from celery_mysqllock.settings import BrokerSettings
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from celery_mysqllock.exceptions import MySQLLockError
+
 CLAIM_AND_HANG = """
-import os, sys, threading
-from celery_mysqllock.jobs import Consumer, JobTable
+import os, threading
+from celery_mysqllock.jobs import JobTable
 from celery_mysqllock.mysql import Address, Session
-address = Address.parse(os.environ["URL"])
-session = Session(address).open()
-consumer = Consumer(address, namespace="ns", table="jobs", session_timeout=30, grace=1.0,
-                    on_lost=lambda: None, working=session)
+from tests.jobs.test_consumer import new_consumer
+consumer = new_consumer(os.environ["URL"], lambda error: None)
 consumer.start()
+session = Session(Address.parse(os.environ["URL"])).open()
 print(len(JobTable(session).claim("q", 5, consumer.identity)), flush=True)
 threading.Event().wait()
 """
 
 
+def new_consumer(url: str, on_lost: Callable[[MySQLLockError], None]) -> Consumer:
+    address = Address.parse(url)
+    settings = BrokerSettings(recovery_grace=1.0, polling_interval=0.2)
+    sweeper = Sweeper(settings, address.database)
+    return Consumer(
+        Session(address, idle_timeout=30),
+        namespace=address.database,
+        sweeper=sweeper,
+        on_lost=on_lost,
+    )
+
+
 @pytest.fixture
-def start(session: Session, url: str) -> Iterator[Callable[[], tuple[Consumer, threading.Event]]]:
+def start(url: str) -> Iterator[Callable[[], tuple[Consumer, threading.Event]]]:
     consumers = []
 
     def start_one() -> tuple[Consumer, threading.Event]:
         lost = threading.Event()
-        consumer = Consumer(
-            Address.parse(url),
-            namespace="ns",
-            table="jobs",
-            session_timeout=30,
-            grace=1.0,
-            on_lost=lost.set,
-            working=session,
-        )
+        consumer = new_consumer(url, lambda _: lost.set())
         consumer.start()
         consumers.append(consumer)
         return consumer, lost
@@ -99,7 +105,7 @@ def test_a_stopped_consumer_frees_its_lock(
 ) -> None:
     Migrations(session).apply()
     consumer, lost = start()
-    name = lock_name("ns", "consumer", consumer.identity)
+    name = lock_name(session.address.database, "consumer", consumer.identity)
     assert not is_free(session, name)
     consumer.stop()
     eventually(lambda: is_free(session, name))
@@ -112,7 +118,8 @@ def test_a_consumer_whose_session_is_killed_learns_it(
     Migrations(session).apply()
     consumer, lost = start()
     holder = session.value(
-        "SELECT IS_USED_LOCK(%s)", (lock_name("ns", "consumer", consumer.identity),)
+        "SELECT IS_USED_LOCK(%s)",
+        (lock_name(session.address.database, "consumer", consumer.identity),),
     )
     session.execute("KILL %s", (holder,))
     assert lost.wait(10)

@@ -64,14 +64,14 @@ def test_a_claimed_job_is_not_claimed_again(jobs: JobTable) -> None:
 def test_an_acked_job_is_gone(jobs: JobTable, session: Session) -> None:
     job_id = jobs.put("q", "x")
     jobs.claim("q", 1, ME)
-    assert jobs.ack([job_id], ME) == 1
+    jobs.ack([job_id], ME)
     assert session.query("SELECT * FROM jobs") == []
 
 
 def test_an_ack_by_who_does_not_own_the_job_does_nothing(jobs: JobTable, session: Session) -> None:
     job_id = jobs.put("q", "x")
     jobs.claim("q", 1, ME)
-    assert jobs.ack([job_id], YOU) == 0
+    jobs.ack([job_id], YOU)
     assert status_of(session, job_id) == (1, ME)
 
 
@@ -79,7 +79,7 @@ def test_a_released_job_comes_again_in_its_old_place_and_is_counted(jobs: JobTab
     first = jobs.put("q", "first")
     jobs.put("q", "second")
     assert jobs.claim("q", 1, ME)[0].deliveries == 0
-    assert jobs.release([first], ME) == 1
+    jobs.release([first], ME)
     again = jobs.claim("q", 2, YOU)
     assert messages(again) == ["first", "second"]
     assert [job.deliveries for job in again] == [1, 0]
@@ -90,8 +90,8 @@ def test_a_buried_job_is_kept_with_its_reason_and_never_claimed(
 ) -> None:
     job_id = jobs.put("q", "x")
     jobs.claim("q", 1, ME)
-    assert jobs.bury(job_id, ME, "no such task")
-    jobs.explain(job_id, "no such task: import its module")
+    jobs.bury(job_id, ME, "no such task")
+    jobs.bury(job_id, ME, "no such task: import its module")
     assert status_of(session, job_id) == (3, None)
     assert session.value("SELECT reason FROM jobs") == "no such task: import its module"
     assert jobs.claim("q", 1, ME) == []

@@ -12,6 +12,10 @@ ALTER TABLE {jobs}
     ADD    deliveries  INT UNSIGNED     NOT NULL DEFAULT 0,
     ADD    owner       CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NULL DEFAULT NULL
                        COMMENT 'the consumer that has claimed the job',
+    ADD    due_at      DATETIME(6)      NULL DEFAULT NULL
+                       COMMENT 'UTC; not before this (job_status 2)',
+    ADD    expires_at  DATETIME(6)      NULL DEFAULT NULL
+                       COMMENT 'UTC; not after this',
     ADD    created_at  TIMESTAMP(6)     NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     ADD    claimed_at  TIMESTAMP(6)     NULL DEFAULT NULL,
     ADD    finished_at TIMESTAMP(6)     NULL DEFAULT NULL,
@@ -20,4 +24,6 @@ ALTER TABLE {jobs}
     -- in the direction of the claim's ORDER BY: a filesort would lock every row of the queue
     ADD KEY claim (queue, job_status, claim_order, id),
     ADD KEY owner (owner),
+    ADD KEY due (due_at),
+    ADD KEY finished (finished_at),
     COMMENT = 'celery-mysqllock schema 2';

@@ -1,0 +1,63 @@
+"""How other threads tell the consuming one that there is something to deliver."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kombu.asynchronous.hub import Hub
+
+
+class Doorway:
+    """Wakes whoever consumes: Celery's event loop, or a thread that waits in ``drain_events``."""
+
+    def __init__(self) -> None:
+        self._knocked = threading.Event()
+        self._loop: Hub | None = None
+        self._inside: socket.socket | None = None
+        self._outside: socket.socket | None = None
+
+    def knock(self) -> None:
+        """There is something to deliver, or an error to raise. From any thread, never waits."""
+        self._knocked.set()
+        outside = self._outside
+        if outside is not None:
+            # full: it has been knocked; closed: nobody is there any more
+            with contextlib.suppress(OSError):
+                outside.send(b"\0")
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for a knock; False when none came in so many seconds."""
+        knocked = self._knocked.wait(timeout)
+        self._knocked.clear()
+        return knocked
+
+    def join_loop(self, loop: Hub, deliver: Callable[[], None]) -> None:
+        """Have the event loop call ``deliver`` after each knock, in its own thread."""
+        self._inside, self._outside = socket.socketpair()
+        self._inside.settimeout(0)
+        self._outside.settimeout(0)
+        self._loop = loop
+        loop.add_reader(self._inside, self._answer, deliver)
+        self.knock()
+
+    def _answer(self, deliver: Callable[[], None]) -> None:
+        if self._inside is not None:
+            with contextlib.suppress(BlockingIOError):
+                while len(self._inside.recv(4096)) == 4096:  # noqa: PLR2004 - a full read
+                    continue
+        deliver()
+
+    def close(self) -> None:
+        """Leave the event loop."""
+        if self._inside is not None and self._outside is not None:
+            if self._loop is not None:
+                self._loop.remove(self._inside)
+            self._inside.close()
+            self._outside.close()
+            self._inside = self._outside = None

@@ -1,0 +1,201 @@
+"""The doorbell: an idle consumer sleeps inside a statement, and who publishes ends its sleep.
+
+An idle consumer holds a named lock, the bell of its queue, on a connection that it uses for
+nothing else, and runs ``SLEEP`` there. Who has committed a job asks the server which connection
+holds the bell and ends its statement with ``KILL QUERY``. No wake-up is lost: either the sleeper's
+statement sees the job, or its bell was held before the job was committed, and rings. The result of
+the statement is never trusted: whoever wakes looks into the queue.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.exceptions import (
+    ConnectionLost,
+    Interrupted,
+    MissingPrivilege,
+    NoSuchSession,
+)
+from celery_mysqllock.mysql import Session, lock_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+# So many idle consumers of one queue can be rung; one that finds no free bell is found by the
+# sweeper, or rung by a consumer that could not take all.
+SLOTS = 8
+# Seconds that the thread waits after a ring for its consumer to say what it listens to next.
+_MOMENT = 0.05
+# How often in a row the statement may see a job that its consumer then cannot take.
+_TOLERATED = 3
+_NOT_AT_ALL = 2
+# The statement keeps a metadata lock on the job table while it sleeps: an ALTER TABLE waits for its
+# end, and everybody else for that one.
+_SLEEP = 10
+
+
+def bells(namespace: str, queue: str) -> list[str]:
+    """The names of a queue's bells."""
+    return [lock_name(namespace, "bell", queue, str(slot)) for slot in range(SLOTS)]
+
+
+def ringing(namespace: str, queue: str) -> tuple[str, list[str]]:
+    """An SQL expression for the connection id of a consumer that sleeps, and its parameters."""
+    names = bells(namespace, queue)
+    return f"COALESCE({', '.join(['IS_USED_LOCK(%s)'] * len(names))})", names
+
+
+def ring(session: Session, namespace: str, queue: str) -> bool:
+    """Wake one idle consumer of the queue; False when there is none.
+
+    Raises:
+        ConnectionLost: The session has ended.
+    """
+    expression, names = ringing(namespace, queue)
+    return wake(session, session.value(f"SELECT {expression}", names))
+
+
+def wake(session: Session, connection_id: int | None) -> bool:
+    """End the sleep of the consumer with that connection; False when it cannot be."""
+    if connection_id is None:
+        return False
+    try:
+        session.execute("KILL QUERY %s", (int(connection_id),))
+    except NoSuchSession:
+        return False
+    except MissingPrivilege:
+        # Another user's consumer: the sweeper, which is one of theirs, wakes it within a second.
+        return False
+    return True
+
+
+class Bell:
+    """The sleeping side: a thread that wakes its consumer when a job may be there.
+
+    Args:
+        session: A session for the bell alone; opened and closed by this thread.
+        namespace: The first part of the bells' names.
+        has_work: An SQL query of one row and column that is true when the queue given as its
+            parameters has something to take; for each queue that is listened to.
+        on_ring: Called from the thread with the queues that something may have come to.
+        on_error: Called from the thread when the session is lost.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        namespace: str,
+        has_work: str,
+        on_ring: Callable[[frozenset[str]], None],
+        on_error: Callable[[ConnectionLost], None],
+    ) -> None:
+        self._session = session
+        self._namespace = namespace
+        self._has_work = has_work
+        self._on_ring = on_ring
+        self._on_error = on_error
+        self._changed = threading.Condition()
+        self._queues: frozenset[str] = frozenset()
+        self._is_told = True
+        self._asleep_for: frozenset[str] | None = None
+        self._false_alarms = 0
+        self._stopped = False
+
+    def start(self) -> None:
+        """Open the session and begin to listen.
+
+        Raises:
+            CannotConnect, LoginRefused: There is no session.
+        """
+        self._session.open()
+        threading.Thread(target=self._run, name="mysqllock-bell", daemon=True).start()
+
+    def stop(self) -> None:
+        """Listen no more, and free the bells."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._session.hang_up()
+
+    def listen(self, queues: Iterable[str], waker: Session) -> None:
+        """Wake the consumer from now on when something comes to one of the queues.
+
+        Args:
+            queues: Their names; none to sleep on undisturbed.
+            waker: A session to wake the own thread with, when it sleeps for fewer queues.
+        """
+        with self._changed:
+            self._queues = frozenset(queues)
+            self._is_told = True
+            self._changed.notify()
+            asleep_for = self._asleep_for
+        if asleep_for is not None and not self._queues <= asleep_for:
+            wake(waker, self._session.connection_id)
+
+    def was_right(self) -> None:
+        """The consumer has found something after a ring."""
+        self._false_alarms = 0
+
+    def _run(self) -> None:
+        try:
+            while queues := self._await_queues():
+                self._sleep(queues)
+                with self._changed:
+                    self._is_told = False
+                self._on_ring(queues)
+        except ConnectionLost as error:
+            if not self._stopped:
+                self._on_error(error)
+
+    def _await_queues(self) -> frozenset[str]:
+        with self._changed:
+            # After a ring the consumer looks, and says in a moment for what it wants to sleep.
+            self._changed.wait_for(lambda: self._is_told or self._stopped, _MOMENT)
+            # What the statement sees and its consumer cannot take is locked by somebody else.
+            if self._false_alarms > _TOLERATED:
+                self._changed.wait_for(lambda: self._stopped, _pause_after(self._false_alarms))
+            self._changed.wait_for(lambda: self._queues or self._stopped)
+            queues = frozenset() if self._stopped else self._queues
+            self._asleep_for = queues or None
+        return queues
+
+    def _sleep(self, queues: frozenset[str]) -> None:
+        ordered = sorted(queues)
+        work = " OR ".join([f"({self._has_work})"] * len(ordered))
+        values = [queue for queue in ordered for _ in range(self._has_work.count("%s"))]
+        try:
+            for queue in ordered:
+                self._take_bell(queue)
+            # One statement: between two, a KILL QUERY would be lost, and inside a script of two it
+            # leaves the client waiting for the second answer (MariaDB 10.11, MySQL 9.7).
+            # A SLEEP that was ended gives 1, where it does not give an error.
+            slept = self._session.value(
+                f"SELECT IF({work}, {_NOT_AT_ALL}, SLEEP(%s))", [*values, _SLEEP]
+            )
+            self._false_alarms = self._false_alarms + 1 if slept == _NOT_AT_ALL else 0
+        except Interrupted:
+            self._false_alarms = 0
+        finally:
+            with self._changed:
+                self._asleep_for = None
+            self._release_bells()
+
+    def _take_bell(self, queue: str) -> None:
+        for name in bells(self._namespace, queue):
+            if self._session.value("SELECT GET_LOCK(%s, 0)", (name,)) == 1:
+                return
+
+    def _release_bells(self) -> None:
+        while self._session.is_open:
+            try:
+                self._session.value("SELECT RELEASE_ALL_LOCKS()")
+            except Interrupted:
+                continue
+            return
+
+
+def _pause_after(false_alarms: int) -> float:
+    """Seconds to do nothing: longer each time, one at the most."""
+    return float(min(1.0, 0.001 * 2 ** min(false_alarms - _TOLERATED, 10)))
