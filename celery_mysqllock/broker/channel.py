@@ -284,8 +284,8 @@ class Channel(virtual.Channel):
         job = self._stream.take() if self._stream is not None else None
         if job is None:
             return False
-        if (payload := self._read(job)) is not None:
-            self.connection._deliver(payload, job.queue)  # noqa: SLF001
+        if (claimed := self._read(job)) is not None:
+            self.connection._deliver(claimed, job.queue)  # noqa: SLF001
             if job.queue in self._no_ack_queues:
                 self._settle_ack(job.id)
         return True

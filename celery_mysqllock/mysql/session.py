@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 from pymysql.constants import CLIENT
 
-from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, DatabaseError, MySQLLockError
+from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, MySQLLockError
 from celery_mysqllock.mysql import driver
 from celery_mysqllock.mysql.errors import DRIVER_ERRORS, translate
 from celery_mysqllock.mysql.server import Server
@@ -203,13 +203,6 @@ class Session:
         """Run a statement and return the number of rows it changed; errors as in ``query``."""
         with self._cursor() as cursor:
             return int(cursor.execute(sql, parameters))
-
-    def insert(self, sql: str, parameters: Any = None) -> int:  # noqa: ANN401
-        """Run an INSERT and return the AUTO_INCREMENT id it gave; errors as in ``query``."""
-        with self._cursor() as cursor:
-            if cursor.execute(sql, parameters) != 1:
-                raise DatabaseError(f"The INSERT stored no row [{self.address}].")
-            return int(cursor.lastrowid or 0)
 
     def value(self, sql: str, parameters: Any = None) -> Any:  # noqa: ANN401
         """Run a statement and return the first column of its first row, None without a row."""

@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import Reject
 
-import celery_mysqllock  # noqa: F401 - makes mysql:// known
+import celery_mysqllock
 from celery_mysqllock.mysql import Address, Session
 
 URL = os.environ.get("BROKER_URL", "mysql://nobody@localhost/nothing")
@@ -54,7 +54,7 @@ def late(entry: object, seconds: float = 0.0) -> None:
 
 
 @app.task(name="hang", bind=True, acks_late=True)
-def hang(self: Any, entry: object) -> None:  # noqa: ANN401 - a task
+def hang(self: Any, entry: object) -> None:
     """Begin, and end only when it is delivered a second time."""
     redelivered = self.request.delivery_info["redelivered"]
     write(f"{'again' if redelivered else 'begin'} {entry}")
@@ -63,5 +63,5 @@ def hang(self: Any, entry: object) -> None:  # noqa: ANN401 - a task
 
 
 @app.task(name="refuse", bind=True, acks_late=True)
-def refuse(self: Any) -> None:  # noqa: ANN401, ARG001 - a task
+def refuse(self: Any) -> None:
     raise Reject("no thanks", requeue=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kombu import Connection
 
-import celery_mysqllock  # noqa: F401 - makes mysql:// known
+import celery_mysqllock
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
 from tests.broker.worker import Worker
@@ -30,7 +30,7 @@ def connect(session: Session) -> Iterator[Callable[..., Connection]]:
     """Opens kombu connections with the given transport options."""
     connections = []
 
-    def open_one(**options: Any) -> Connection:  # noqa: ANN401 - of any type
+    def open_one(**options: Any) -> Connection:
         connection = Connection(session.address.url(), transport_options=options)
         connections.append(connection)
         connection.connect()

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 Connect = "Callable[..., Connection]"
 
 
-def publish(connection: Connection, body: object, queue: str = "q", **options: Any) -> None:  # noqa: ANN401
+def publish(connection: Connection, body: object, queue: str = "q", **options: Any) -> None:
     with connection.Producer() as producer:
         producer.publish(body, routing_key=queue, declare=[Queue(queue)], **options)
 
 
-def get(connection: Connection, queue: str = "q", **options: Any) -> Message | None:  # noqa: ANN401
+def get(connection: Connection, queue: str = "q", **options: Any) -> Message | None:
     return Queue(queue)(connection.default_channel).get(**options)
 
 
@@ -63,7 +63,7 @@ def test_a_body_arrives_as_it_was_sent(
     if body == "no json at all":
         assert message.body == b"no json at all"
     elif options.get("serializer") == "pickle":
-        assert pickle.loads(message.body) == body  # noqa: S301 - our own
+        assert pickle.loads(message.body) == body
     else:
         assert message.payload == body
 
@@ -219,7 +219,7 @@ def test_a_consumer_notices_that_its_liveness_session_is_gone(
 
 def refusal(url: str, **options: object) -> BaseException:
     """The error that a connection to the URL fails with."""
-    with pytest.raises(Exception) as caught, Connection(url, transport_options=options) as broken:  # noqa: PT011
+    with pytest.raises(Exception) as caught, Connection(url, transport_options=options) as broken:
         broken.connect()
     return caught.value
 

@@ -27,8 +27,8 @@ def producer_url(session: Session) -> Iterator[None]:
     yield
     app.pool.force_close_all()
     app.set_current()
-    app._pool = None  # noqa: SLF001 - as Celery does after a fork
-    app.amqp._producer_pool = None  # noqa: SLF001
+    app._pool = None
+    app.amqp._producer_pool = None
 
 
 def ledger(session: Session) -> list[str]:
@@ -71,15 +71,10 @@ def test_what_cannot_run_is_kept_as_dead_with_its_reason_and_the_worker_goes_on(
     refuse.delay()
     note.delay("still here")
     await_ledger(session, ["still here"])
-    reasons = eventually(
-        lambda: (
-            rows
-            if len(rows := session.query("SELECT reason FROM jobs WHERE job_status = 3")) == 5
-            else None
-        )
-    )
+    dead = "SELECT reason FROM jobs WHERE job_status = 3 ORDER BY id"
+    eventually(lambda: len(session.query(dead)) == 5)
     for reason, expected in zip(
-        [row[0] for row in reasons],
+        [row[0] for row in session.query(dead)],
         ["text_task", "'task' is 5", "no task 'unheard_of'", "unknown field 'a'", "Rejected"],
         strict=True,
     ):

@@ -30,7 +30,7 @@ def test_no_server_there(address: Address) -> None:
 
 def test_a_wrong_password(address: Address) -> None:
     with pytest.raises(exceptions.LoginRefused) as caught:
-        Session(replace(address, password="n0t-it")).open()  # noqa: S106 - a wrong one
+        Session(replace(address, password="n0t-it")).open()
     assert "n0t-it" not in str(caught.value)
     assert address.user in str(caught.value)
 
@@ -80,8 +80,8 @@ def test_a_wait_for_a_row_that_is_too_long(session: Session, other: Session) -> 
     session.execute("CREATE TABLE t (id INT PRIMARY KEY)")
     session.execute("INSERT INTO t VALUES (1)")
     other.execute("SET SESSION innodb_lock_wait_timeout = 1")
-    with session.transaction():
-        session.query("SELECT id FROM t WHERE id = 1 FOR UPDATE")
+    with session.undivided():
+        session.script("BEGIN; SELECT id FROM t WHERE id = 1 FOR UPDATE")
         with pytest.raises(exceptions.TransientError):
             other.query("SELECT id FROM t WHERE id = 1 FOR UPDATE")
 

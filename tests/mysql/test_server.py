@@ -32,7 +32,7 @@ def test_kind_and_version(greeting: str, server: Server) -> None:
     ("greeting", "can"),
     [("8.0.1", True), ("5.7.44", False), ("10.6.0-MariaDB", True), ("10.5.29-MariaDB", False)],
 )
-def test_skip_locked(greeting: str, can: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_skip_locked(greeting: str, can: bool) -> None:
     assert Server.from_greeting(greeting).has_skip_locked is can
 
 
@@ -40,7 +40,7 @@ def test_skip_locked(greeting: str, can: bool) -> None:  # noqa: FBT001 - a para
     ("greeting", "old"),
     [("5.6.51", True), ("5.7.0", False), ("10.3.39-MariaDB", True), ("10.4.0-MariaDB", False)],
 )
-def test_too_old(greeting: str, old: bool) -> None:  # noqa: FBT001 - as above
+def test_too_old(greeting: str, old: bool) -> None:
     assert Server.from_greeting(greeting).is_too_old is old
 
 

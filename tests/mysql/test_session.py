@@ -51,8 +51,8 @@ def test_it_is_set_up_as_it_says(address: Address) -> None:
 
 def test_statements_and_what_they_return(session: Session) -> None:
     session.execute("CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, text VARCHAR(20))")
-    assert session.insert("INSERT INTO t(text) VALUES (%s)", ("it's 100 %",)) == 1
-    assert session.insert("INSERT INTO t(text) VALUES (%(text)s)", {"text": "ü\U0001f512"}) == 2
+    assert session.execute("INSERT INTO t(text) VALUES (%s)", ("it's 100 %",)) == 1
+    assert session.execute("INSERT INTO t(text) VALUES (%(text)s)", {"text": "ü\U0001f512"}) == 1
     assert session.query("SELECT id, text FROM t") == [(1, "it's 100 %"), (2, "ü\U0001f512")]
     assert session.execute("UPDATE t SET text = 'x' WHERE id = 2") == 1
     assert session.execute("UPDATE t SET text = 'x' WHERE id = 3") == 0
@@ -60,11 +60,18 @@ def test_statements_and_what_they_return(session: Session) -> None:
     assert session.value("SELECT text FROM t WHERE id = 3") is None
 
 
-def test_an_insert_that_stores_nothing_is_an_error(session: Session) -> None:
+def test_a_script_answers_for_each_of_its_statements(session: Session) -> None:
     session.execute("CREATE TABLE t (id INT PRIMARY KEY)")
-    session.execute("INSERT INTO t VALUES (1)")
-    with pytest.raises(DatabaseError, match="stored no row"):
-        session.insert("INSERT IGNORE INTO t VALUES (1)")
+    script = "INSERT INTO t VALUES (%(one)s), (%(two)s); SELECT id FROM t; DELETE FROM t"
+    assert session.script(script, {"one": 1, "two": 2}) == [2, [(1,), (2,)], 2]
+    assert session.value("SELECT 1") == 1
+
+
+def test_a_script_ends_at_the_statement_that_fails(session: Session) -> None:
+    session.execute("CREATE TABLE t (id INT PRIMARY KEY)")
+    with pytest.raises(DatabaseError):
+        session.script("INSERT INTO t VALUES (1); SELEKT 1; INSERT INTO t VALUES (2)")
+    assert session.query("SELECT id FROM t") == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -92,20 +99,22 @@ def test_an_error_in_place_of_a_number_leaves_the_session_usable(session: Sessio
     assert session.number("SELECT 1") == 1
 
 
-def test_a_transaction_is_kept_or_undone_as_a_whole(session: Session, other: Session) -> None:
+def test_what_an_error_leaves_open_is_rolled_back(session: Session, other: Session) -> None:
     session.execute("CREATE TABLE t (id INT PRIMARY KEY)")
-    with session.transaction():
-        session.execute("INSERT INTO t VALUES (1)")
+    with session.undivided():
+        session.script("BEGIN; INSERT INTO t VALUES (1)")
         assert other.query("SELECT id FROM t") == []
+        session.execute("COMMIT")
     assert other.query("SELECT id FROM t") == [(1,)]
 
     def fail() -> None:
-        with session.transaction():
-            session.execute("INSERT INTO t VALUES (2)")
+        with session.undivided():
+            session.script("BEGIN; INSERT INTO t VALUES (2)")
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
+    session.execute("COMMIT")
     assert other.query("SELECT id FROM t") == [(1,)]
 
 

@@ -134,7 +134,7 @@ class WorkerContainer(FailsEarly, CeleryWorkerContainer):
         return worker_app
 
     @classmethod
-    def command(cls, *args: str, **kwargs: Any) -> list[str]:  # noqa: ANN401 - pytest-celery's
+    def command(cls, *args: str, **kwargs: Any) -> list[str]:
         """The command, with ``args`` after the options that all workers have."""
         command: list[str] = super().command("--concurrency=1", *args, **kwargs)
         return command

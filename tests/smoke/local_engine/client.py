@@ -57,7 +57,7 @@ class Containers:
         self._volumes = volumes
         self._all: list[LocalContainer] = []
 
-    def create(self, image: str, **options: Any) -> LocalContainer:  # noqa: ANN401 - see Options
+    def create(self, image: str, **options: Any) -> LocalContainer:
         """Make a container without starting it."""
         chosen = Options(image=image, **options)
         container = (
@@ -68,7 +68,7 @@ class Containers:
         self._all.append(container)
         return container
 
-    def run(self, image: str, **options: Any) -> LocalContainer:  # noqa: ANN401 - see Options
+    def run(self, image: str, **options: Any) -> LocalContainer:
         """Make a container and start it."""
         container = self.create(image, **options)
         container.start()
@@ -120,7 +120,7 @@ class Volume:
 
     name: str
 
-    def remove(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - Docker's signature
+    def remove(self, force: bool = False) -> None:
         """Do nothing: the folder goes with all others when the client is closed."""
 
 

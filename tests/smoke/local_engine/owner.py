@@ -87,7 +87,7 @@ class Owner:
                 f"look at what it has written, and remove {self.folder}."
             )
 
-    def _ask(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever JSON can say
+    def _ask(self, **request: Any) -> dict[str, Any]:
         number = next(self._numbers)
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("The owner of the local containers has no pipe.")
