@@ -62,7 +62,7 @@ class Scheduler(PersistentScheduler):
         settings = lock_settings(self.app)
         lock = new_lock(
             "beat",
-            url=settings.url,
+            url=settings.url or "",
             namespace=settings.namespace,
             session_timeout=settings.session_timeout,
             note="beat",
