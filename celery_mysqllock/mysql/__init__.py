@@ -14,6 +14,7 @@ from celery_mysqllock.mysql.named_lock import (
 from celery_mysqllock.mysql.server import Server
 from celery_mysqllock.mysql.session import Session
 from celery_mysqllock.mysql.statements import Statements
+from celery_mysqllock.mysql.tls import Tls
 
 __all__ = [
     "NAME_LIMIT",
@@ -21,6 +22,7 @@ __all__ = [
     "Server",
     "Session",
     "Statements",
+    "Tls",
     "get_lock",
     "is_free",
     "lock_name",

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.mysql.tls import Tls
 
 DEFAULT_PORT = 3306
 DEFAULT_CONNECT_TIMEOUT = 5.0
 _FORM = "mysql://user:password@host:3306/database"
 _QUERY_OPTIONS = ("connect_timeout", "unix_socket")
+_TLS_OPTIONS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_mode")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Address:
         port: TCP port.
         unix_socket: Path of a socket file; when given, host and port are not used.
         connect_timeout: Seconds to wait for a connection.
+        tls: How the connection is encrypted, None for not at all.
     """
 
     host: str
@@ -36,14 +39,16 @@ class Address:
     port: int = DEFAULT_PORT
     unix_socket: str | None = None
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
+    tls: Tls | None = None
 
     @classmethod
     def parse(cls, url: str, *, connect_timeout: float = DEFAULT_CONNECT_TIMEOUT) -> Address:
         """Read ``mysql://user:password@host:port/database``.
 
         Reserved characters in user, password and database are percent-encoded, as in any URL.
-        The query may hold ``unix_socket`` (a path) and ``connect_timeout`` (seconds, else what
-        the caller says).
+        The query may hold ``unix_socket`` (a path), ``connect_timeout`` (seconds, else what the
+        caller says), and for an encrypted connection ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and
+        ``ssl_key`` as MySQL's own clients take them; see ``Tls``.
 
         Raises:
             SettingsError: The URL is not of this form; the message never holds the password.
@@ -95,11 +100,11 @@ class Address:
         Raises:
             SettingsError: An option is unknown or has a value that is not allowed.
         """
+        known = (*_QUERY_OPTIONS, *_TLS_OPTIONS)
         for option in options:
-            if option not in _QUERY_OPTIONS:
+            if option not in known:
                 raise SettingsError(
-                    f"{self}: unknown option {option!r} in the URL; known are "
-                    f"{', '.join(_QUERY_OPTIONS)}."
+                    f"{self}: unknown option {option!r} in the URL; known are {', '.join(known)}."
                 )
         seconds = options.get("connect_timeout", str(self.connect_timeout))
         try:
@@ -110,7 +115,13 @@ class Address:
             raise SettingsError(
                 f"{self}: connect_timeout={seconds!r} is no number of seconds above 0."
             )
-        return replace(self, connect_timeout=timeout, unix_socket=options.get("unix_socket"))
+        tls = {option: value for option, value in options.items() if option in _TLS_OPTIONS}
+        return replace(
+            self,
+            connect_timeout=timeout,
+            unix_socket=options.get("unix_socket"),
+            tls=Tls.read(tls, str(self)) or self.tls,
+        )
 
     def url(self) -> str:
         """The URL with the password in it, for a child process's environment only."""
@@ -121,14 +132,13 @@ class Address:
 
     def _url(self, password: str) -> str:
         login = quote(self.user, safe="") + (f":{password}" if self.password else "")
-        options = {
-            **({"unix_socket": self.unix_socket} if self.unix_socket else {}),
-            **(
-                {"connect_timeout": f"{self.connect_timeout:g}"}
-                if self.connect_timeout != DEFAULT_CONNECT_TIMEOUT
-                else {}
-            ),
-        }
+        options: dict[str, str] = {}
+        if self.unix_socket:
+            options["unix_socket"] = self.unix_socket
+        if self.connect_timeout != DEFAULT_CONNECT_TIMEOUT:
+            options["connect_timeout"] = f"{self.connect_timeout:g}"
+        if self.tls:
+            options |= self.tls.as_options()
         query = f"?{urlencode(options)}" if options else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"mysql://{login}@{host}:{self.port}/{quote(self.database, safe='')}{query}"

@@ -95,6 +95,7 @@ class Session:
             autocommit=True,
             program_name="celery-mysqllock",
             client_flag=CLIENT.MULTI_STATEMENTS,
+            ssl=self.address.tls.context() if self.address.tls else None,
         )
 
     def _prepare(self) -> None:
