@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.settings import LockSettings, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from celery import Celery
 
 _ABSENT = object()
 _read: WeakKeyDictionary[Celery, LockSettings] = WeakKeyDictionary()
+_instead: list[LockSettings] = []
 
 
 def lock_settings(app: Celery) -> LockSettings:
@@ -22,10 +27,22 @@ def lock_settings(app: Celery) -> LockSettings:
     Raises:
         SettingsError: One is not allowed, or there is no URL.
     """
+    if _instead:
+        return _instead[-1]
     settings = _read.get(app)
     if settings is None:
         settings = _read[app] = _settings_of(app)
     return settings
+
+
+@contextmanager
+def locks_in_memory() -> Iterator[None]:
+    """Keep the locks of all applications in this process's memory for the block, fresh ones."""
+    _instead.append(LockSettings(url="memory://", namespace=f"memory-{uuid4().hex[:8]}"))
+    try:
+        yield
+    finally:
+        _instead.pop()
 
 
 def _settings_of(app: Celery) -> LockSettings:
