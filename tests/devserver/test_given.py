@@ -54,7 +54,7 @@ def test_a_given_server_of_another_kind_than_asked_for_is_refused(
 def test_a_given_server_that_is_not_there_is_a_clear_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    port = server_module._free_port()
+    port = server_module._free_port()  # noqa: SLF001 - a port where nobody listens
     monkeypatch.setenv("MYSQLLOCK_URL", f"mysql://u:secret@127.0.0.1:{port}/d")
     with pytest.raises(CannotConnect) as refused:
         private_server().__enter__()

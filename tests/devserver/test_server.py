@@ -187,7 +187,7 @@ def test_a_port_that_somebody_took_meanwhile_is_left_to_them(
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
-        ports = iter([taken, server_module._free_port()])
+        ports = iter([taken, server_module._free_port()])  # noqa: SLF001 - the choice is replaced
         monkeypatch.setattr(server_module, "_free_port", lambda: next(ports))
         with DevServer(program) as server:
             assert Address.parse(server.url).port != taken

@@ -13,7 +13,7 @@ from example_proj.demo.figures import Figures
 from example_proj.demo.ledger import Ledger, Run
 from example_proj.demo.report import report
 
-NOON = datetime(2026, 1, 1, 12)
+NOON = datetime(2026, 1, 1, 12)  # noqa: DTZ001 - the ledger's times have no zone
 
 
 def at(seconds: float) -> datetime:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-import celery_mysqllock
+import celery_mysqllock  # noqa: F401 - makes mysql:// known
 
 imports = None
 

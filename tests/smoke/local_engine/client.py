@@ -120,7 +120,7 @@ class Volume:
 
     name: str
 
-    def remove(self, force: bool = False) -> None:
+    def remove(self, force: bool = False) -> None:  # noqa: FBT002 - Docker's signature
         """Do nothing: the folder goes with all others when the client is closed."""
 
 

@@ -39,7 +39,7 @@ class DatabaseContainer(LocalContainer):
             self._server.start()
         self._running()
 
-    def stop(self, timeout: float = 10) -> None:
+    def stop(self, timeout: float = 10) -> None:  # noqa: ARG002 - the server's own patience counts
         if self.status == "running":
             self._server.stop()
             self.status = "exited"
@@ -73,7 +73,7 @@ class DatabaseContainer(LocalContainer):
                 return 0, b""
         return 0, f"0: 00000000:{_PORT:04X} 00000000:0000 0A\n".encode()
 
-    def remove(self, *, force: bool = False) -> None:
+    def remove(self, *, force: bool = False) -> None:  # noqa: ARG002 - there is one way only
         self.reload()
         if self.status == "exited":  # a test has ended it; the next one needs it
             self.start()
