@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from celery_mysqllock.tasks import signals
 from celery_mysqllock.tasks.base import SingleInstanceTask
+from celery_mysqllock.tasks.decorator import single_instance
 from celery_mysqllock.tasks.locked_call import current_lock
 from celery_mysqllock.tasks.rule import lock_for
 from celery_mysqllock.tasks.signals import lock_acquired, lock_conflict, lock_lost, lock_released
-from celery_mysqllock.tasks.single_instance import single_instance
 
 __all__ = [
     "SingleInstanceTask",

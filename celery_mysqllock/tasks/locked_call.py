@@ -80,7 +80,8 @@ def current_lock() -> MySQLLock | MemoryLock:
     me = get_ident()
     for place, call in reversed(list(_active.items())):
         if place[0] == me:
-            return call.lock
+            lock: MySQLLock | MemoryLock = call.lock
+            return lock
     raise LockNotOwned(
         "No lock is held here: current_lock() is for the body of a task that has "
         "@single_instance, in the thread that runs it."

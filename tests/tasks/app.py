@@ -37,7 +37,6 @@ app.conf.update(
     mysqllock_session_timeout=6,
     result_backend=f"file://{FOLDER}/results",
     result_chord_retry_interval=0.1,
-    task_track_started=True,
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
 )
@@ -68,19 +67,19 @@ def gate(name: str) -> Path:
     return FOLDER / f"gate-{name}"
 
 
-def wait_at(name: str) -> None:
-    """Wait until the gate is opened, a minute at most."""
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until it is so, a minute at most."""
     deadline = time.monotonic() + 60
-    while not gate(name).exists():
+    while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(name)
+            raise TimeoutError
         time.sleep(0.01)
 
 
 def works(self: Task, key: str) -> str:
     """Waits at the gate with the task's id."""
     note(self.request.id, "begin")
-    wait_at(self.request.id)
+    wait_until(gate(self.request.id).exists)
     current_lock().check()
     note(self.request.id, "end")
     return key
@@ -89,7 +88,7 @@ def works(self: Task, key: str) -> str:
 def goes_on(self: Task, key: str) -> str:
     """Waits at the gate and does not look at its lock."""
     note(self.request.id, "begin")
-    wait_at(self.request.id)
+    wait_until(gate(self.request.id).exists)
     return key
 
 
@@ -127,6 +126,8 @@ def retries(self: Task, key: str) -> str:
     """Retries at once, and takes its time to end, with the lock."""
     note(self.request.id, "begin")
     if self.request.retries:
+        # so that the first attempt's state is not stored after the result of this one
+        wait_until(lambda: app.AsyncResult(self.request.id).state == "RETRY")
         return key
     try:
         raise self.retry(countdown=0)
@@ -264,7 +265,7 @@ WAYS = {
     "class": _class,
 }
 
-for way, make in WAYS.items():
+for make in WAYS.values():
     for case, (body, lock, options) in CASES.items():
         make(case, body, {"include_args": True, **lock}, **options)
 

@@ -112,7 +112,7 @@ def test_different_values_are_different(one: object, other: object) -> None:
     "value",
     [
         {"a": (1, 2), "b": A_UUID, "c": NOON, "d": date(2026, 2, 1), "e": Decimal("1.50")},
-        {"a": b"\xff", "b": b"text", "c": Shade.DARK, "d": Level.LOW, "e": {1: 2, True: 3}},
+        {"a": b"\xff", "b": b"text", "c": Shade.DARK, "d": Level.LOW, "e": {True: 3}},
     ],
 )
 def test_the_text_survives_the_way_through_a_message(value: object) -> None:

@@ -45,7 +45,7 @@ def test_the_broker_is_the_default(configuration: dict[str, object]) -> None:
 def test_without_a_mysql_broker_the_url_must_be_set(broker: str | None) -> None:
     app = Celery("shop")
     app.conf.update(broker_url=broker)
-    with pytest.raises(SettingsError, match="shop.*Set mysqllock_url") as caught:
+    with pytest.raises(SettingsError, match=r"shop.*Set mysqllock_url") as caught:
         lock_settings(app)
     assert "secret" not in str(caught.value)
 

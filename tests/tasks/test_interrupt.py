@@ -43,7 +43,7 @@ class TestTheMainThread:
         interrupt = interrupt_here()
         assert isinstance(interrupt, MainThreadInterrupt)
         interrupt.arm()
-        with pytest.raises(LockLost, match="now"):
+        with pytest.raises(LockLost, match="now"):  # noqa: PT012 - what it is raised into
             _in_a_thread(lambda: interrupt.fire(LockLost("now")))
             time.sleep(60)
         interrupt.disarm()
@@ -67,7 +67,7 @@ class TestTheMainThread:
         outer, inner = MainThreadInterrupt(), MainThreadInterrupt()
         outer.arm()
         inner.arm()
-        with pytest.raises(LockLost, match="outer"):
+        with pytest.raises(LockLost, match="outer"):  # noqa: PT012 - as above
             _in_a_thread(lambda: outer.fire(LockLost("outer")))
             time.sleep(60)
         inner.disarm()

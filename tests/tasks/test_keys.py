@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 @pytest.fixture
 def task(make_one: Callable[..., Task]) -> Callable[..., Task]:
     def rebuild(
-        account: Any, full: bool = False, *extra: Any, mode: str = "a", **more: Any
+        account: Any,
+        full: bool = False,  # noqa: FBT002 - a task of a user
+        *extra: Any,
+        mode: str = "a",
+        **more: Any,
     ) -> None:
         pytest.fail("only its locks are looked at")
 
@@ -42,7 +46,7 @@ def test_equal_calls_share_a_lock_however_they_are_written(
     names = {
         rebuild.lock_for(1).name,
         rebuild.lock_for(account=1).name,
-        rebuild.lock_for(1, False).name,
+        rebuild.lock_for(1, False).name,  # noqa: FBT003
         rebuild.lock_for(1, mode="a").name,
         rebuild.lock_for(mode="a", full=False, account=1).name,
     }
@@ -54,8 +58,8 @@ def test_include_args_takes_every_argument(task: Callable[..., Task]) -> None:
     names = {
         rebuild.lock_for(1).name,
         rebuild.lock_for(2).name,
-        rebuild.lock_for(1, True).name,
-        rebuild.lock_for(1, False, "x").name,
+        rebuild.lock_for(1, True).name,  # noqa: FBT003
+        rebuild.lock_for(1, False, "x").name,  # noqa: FBT003
         rebuild.lock_for(1, mode="b").name,
         rebuild.lock_for(1, other=1).name,
     }
@@ -65,7 +69,7 @@ def test_include_args_takes_every_argument(task: Callable[..., Task]) -> None:
 @pytest.mark.parametrize("unique_on", ["account", ["account"], ("account",), {"account"}])
 def test_unique_on_takes_only_what_it_names(task: Callable[..., Task], unique_on: Any) -> None:
     rebuild = task(unique_on=unique_on)
-    assert rebuild.lock_for(1).name == rebuild.lock_for(1, True, "x", mode="b", other=1).name
+    assert rebuild.lock_for(1).name == rebuild.lock_for(1, True, "x", mode="b", other=1).name  # noqa: FBT003
     assert rebuild.lock_for(1).name != rebuild.lock_for(2).name
 
 
@@ -89,7 +93,7 @@ def test_unique_on_may_name_one_of_the_further_keywords(task: Callable[..., Task
 def test_a_template_is_filled_in_with_the_arguments(
     task: Callable[..., Task], template: str, key: str
 ) -> None:
-    assert task(key=template).lock_for(7, False, "x").name.endswith(f"task:{key}")
+    assert task(key=template).lock_for(7, False, "x").name.endswith(f"task:{key}")  # noqa: FBT003
 
 
 def test_a_template_reads_attributes(task: Callable[..., Task]) -> None:

@@ -255,7 +255,7 @@ class TestTheBaseClassOfAllTasks:
         @app.task(lock=True)
         def body() -> None: ...
 
-        with pytest.raises(SettingsError, match="body.*no dict"):
+        with pytest.raises(SettingsError, match=r"body.*no dict"):
             body.lock_for()
 
 
@@ -299,7 +299,7 @@ def test_a_task_is_not_made_before_its_time(app: Celery) -> None:
 
     assert not app.configured
     assert not app.finalized
-    assert "lazy" not in app._tasks
+    assert "lazy" not in app._tasks  # noqa: SLF001 - app.tasks would finalize it
 
 
 def test_a_decorated_function_without_a_task_does_not_run(refuse: Callable[..., None]) -> None:
@@ -325,7 +325,7 @@ def test_something_else_than_a_task_is_refused(wrong: object) -> None:
 def test_a_proxy_of_something_else_is_refused() -> None:
     from celery.local import Proxy  # noqa: PLC0415 - only here
 
-    with pytest.raises(SettingsError, match="neither of @app.task nor of @shared_task"):
+    with pytest.raises(SettingsError, match=r"neither of @app.task nor of @shared_task"):
         single_instance(Proxy(lambda: 7))
 
 

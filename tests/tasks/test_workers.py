@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 from typing import TYPE_CHECKING, Any
@@ -83,20 +84,21 @@ class Cases:
     def __init__(self, application: ModuleType, pool: str) -> None:
         self.app = application.app
         self._module = application
-        self._pool = pool
+        self.pool = pool
         self.key = uuid4().hex
 
     def task(self, name: str) -> Task:
         return self.app.tasks[name]
 
     def signature(self, name: str, *, key: str | None = None) -> Any:
-        return self.task(name).s(key or self.key).set(queue=self._pool)
+        return self.task(name).s(key or self.key).set(queue=self.pool)
 
     def send(self, name: str, **options: Any) -> AsyncResult:
         return self.signature(name).apply_async(**options)
 
     def lock(self, name: str, *, key: str | None = None) -> MySQLLock | MemoryLock:
-        return self.task(name).lock_for(key or self.key)
+        lock: MySQLLock | MemoryLock = self.task(name).lock_for(key or self.key)
+        return lock
 
     def is_free(self, name: str) -> bool:
         return not self.lock(name).locked()
@@ -170,8 +172,8 @@ def test_a_conflict_is_not_retried_by_autoretry(cases: Cases, way: str) -> None:
 def test_a_skipped_member_lets_its_chord_complete(cases: Cases, way: str) -> None:
     name = f"{way}.skips"
     free = cases.signature(f"{way}.quick", key="free")
-    total = cases.task("total").s().set(queue=cases._pool)
-    cases.app.conf.task_default_queue = cases._pool  # for celery.chord_unlock
+    total = cases.task("total").s().set(queue=cases.pool)
+    cases.app.conf.task_default_queue = cases.pool  # for celery.chord_unlock
     with cases.lock(name):
         result = chord([cases.signature(name), free], total).apply_async()
         assert result.get(LONG) == "skipped free"
@@ -265,7 +267,7 @@ def test_a_group_runs_one_at_a_time(cases: Cases, way: str) -> None:
     result = group(cases.signature(name) for _ in range(6)).apply_async()
     assert result.get(LONG) == [cases.key] * 6
     spans = sorted(cases.times(child) for child in result.results)
-    assert all(one[1] <= next_[0] for one, next_ in zip(spans, spans[1:], strict=False))
+    assert all(one[1] <= next_[0] for one, next_ in itertools.pairwise(spans))
     assert cases.is_free(name)
 
 
@@ -273,7 +275,7 @@ def test_a_group_runs_one_at_a_time(cases: Cases, way: str) -> None:
 def test_the_tasks_of_a_chain_share_a_lock(cases: Cases, way: str) -> None:
     name = f"{way}.quick"
     one = cases.signature(name)
-    result = chain(one, *(cases.task(name).s().set(queue=cases._pool) for _ in range(2)))()
+    result = chain(one, *(cases.task(name).s().set(queue=cases.pool) for _ in range(2)))()
     assert result.get(LONG) == cases.key
     assert cases.is_free(name)
 

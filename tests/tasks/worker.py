@@ -48,7 +48,7 @@ class Worker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        eventually(lambda: self._is_ready(), 60, f"a {self.pool} worker")
+        eventually(self._is_ready, 60, f"a {self.pool} worker")
         return self
 
     def _is_ready(self) -> bool:

@@ -1,0 +1,48 @@
+"""The pages lead to each other and to what exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.test_pages import DOCS
+
+PAGES = sorted(DOCS.rglob("*.md"))
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def _links(page: Path) -> list[tuple[bool, str, Path]]:
+    """Whether it is a picture, its text, and where it leads."""
+    return [
+        (bool(link[1]), link[2], (page.parent / link[3]).resolve())
+        for link in _LINK.finditer(page.read_text("utf-8"))
+        if not re.match(r"https?:", link[3])
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_links_lead_to_files_and_pictures_have_a_text(page: Path) -> None:
+    for is_picture, text, target in _links(page):
+        assert target.is_file(), target
+        assert text or not is_picture, f"{target} has no text for those who do not see it"
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    reached, new = set[Path](), {(DOCS / "index.md").resolve()}
+    while new:
+        reached |= new
+        new = {
+            target
+            for page in new
+            for _, _, target in _links(page)
+            if target.suffix == ".md" and target not in reached
+        }
+    assert {page.resolve() for page in PAGES} <= reached
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_a_page_has_one_title(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
