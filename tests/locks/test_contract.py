@@ -130,6 +130,24 @@ def test_who_waits_gets_the_lock_when_it_is_released(make: MakeLock, wait: int |
     other.release()
 
 
+def test_a_wait_is_cut_into_pieces_that_nobody_sees(
+    make: MakeLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A minute each in truth; one GET_LOCK without an end would look like a vanished server.
+    monkeypatch.setattr("celery_mysqllock.locks.line._SLICE", 1)
+    lock, other = make(), make()
+    assert lock.acquire()
+    assert not other.acquire(2)
+    assert other.waited >= 1.9
+    thread, got = _in_thread(other, None)
+    thread.join(2.3)
+    assert thread.is_alive()
+    lock.release()
+    thread.join()
+    assert got == [True]
+    other.release()
+
+
 def test_a_wait_ends_with_a_no(make: MakeLock) -> None:
     lock, other = make(), make()
     assert lock.acquire()
@@ -269,17 +287,21 @@ def test_as_many_as_the_limit_hold_the_lock(make: MakeLock) -> None:
     assert not other.locked()
 
 
-def test_whichever_slot_is_freed_goes_to_who_waits(make: MakeLock) -> None:
+def test_whichever_slot_is_freed_goes_to_who_waits(
+    make: MakeLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So that the first in line is told, and does not find out by looking once a second.
+    monkeypatch.setattr("celery_mysqllock.locks.line._LOOK", 40)
     for freed in range(3):
         holders = [make(limit=3) for _ in range(3)]
         for holder in holders:
             assert holder.acquire()
         other = make(limit=3)
-        thread, got = _in_thread(other, 20)
+        thread, got = _in_thread(other, 60)
         thread.join(0.15)
         assert thread.is_alive()
         holders.pop(freed).release()
-        thread.join()
+        thread.join(20)
         assert got == [True]
         other.release()
         for holder in holders:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from celery_mysqllock.exceptions import LockLost
+from celery_mysqllock.locks.session_hold import SessionHold
 from celery_mysqllock.mysql import Address, Session, get_lock, used_by
 from tests.waiting import eventually
 
@@ -85,6 +88,23 @@ def test_two_locks_fence_one_write(ledger: Session, mysql_lock: MakeMySQLLock) -
     two.release()
     assert _write_with(ledger, both, {**some, **more}, 8) == 0
     one.release()
+
+
+def test_no_fence_is_left_on_a_session_that_goes_back_to_the_pool(
+    ledger: Session, mysql_lock: MakeMySQLLock
+) -> None:
+    # The watch may find the session in use at the moment at which it would show the card.
+    with mysql_lock() as lock:
+        condition, parameters = lock.fence()
+        hold = next(iter(lock._holds.values()))  # noqa: SLF001 - the moment cannot be met otherwise
+        assert isinstance(hold, SessionHold)
+        thread = threading.Thread(target=hold.session.query, args=("SELECT SLEEP(0.7)",))
+        thread.start()
+        time.sleep(0.4)
+        hold.tend()
+        thread.join()
+    with lock:
+        assert _write_with(ledger, condition, parameters, 7) == 0
 
 
 def test_asking_for_the_fence_finds_a_loss(mysql_lock: MakeMySQLLock, session: Session) -> None:

@@ -43,5 +43,5 @@ def poor(address: Address, session: Session) -> Iterator[Address]:
     user = f"poor_{session.connection_id}"
     session.execute("CREATE USER %s@'%%' IDENTIFIED BY 'secret'", (user,))
     session.execute(f"GRANT SELECT ON `{address.database}`.* TO %s@'%%'", (user,))
-    yield replace(address, user=user, password="secret")
+    yield replace(address, user=user, password="secret")  # noqa: S106 - a throw-away user
     session.execute("DROP USER %s@'%%'", (user,))

@@ -14,7 +14,7 @@ def test_every_part_of_a_url_is_read() -> None:
         host="db.example",
         database="shop",
         user="jane",
-        password="pw",
+        password="pw",  # noqa: S106 - an example
         port=3307,
         connect_timeout=2.5,
     )

@@ -30,7 +30,7 @@ def test_no_server_there(address: Address) -> None:
 
 def test_a_wrong_password(address: Address) -> None:
     with pytest.raises(exceptions.LoginRefused) as caught:
-        Session(replace(address, password="n0t-it")).open()
+        Session(replace(address, password="n0t-it")).open()  # noqa: S106 - a wrong one
     assert "n0t-it" not in str(caught.value)
     assert address.user in str(caught.value)
 
