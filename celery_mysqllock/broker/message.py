@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import uuid
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import InvalidJob
@@ -168,3 +170,26 @@ def _stamp(payload: Payload, job: ClaimedJob) -> None:
     info["redelivered"] = job.deliveries > 0
     info["delivery_count"] = job.deliveries
     payload["properties"]["delivery_tag"] = job.id
+
+
+def lifetime(message: Payload, queue_ttl: float | None) -> float | None:
+    """Seconds after which the message is not worth delivering, None for never."""
+    expiration = message["properties"].get("expiration")
+    own = None if expiration is None else int(expiration) / 1000
+    return min((limit for limit in (own, queue_ttl) if limit is not None), default=None)
+
+
+def delay(message: Payload) -> float | None:
+    """Seconds until the task is due, None for now. A time without a zone is UTC, as in Celery."""
+    eta = message["headers"].get("eta")
+    if not eta:
+        return None
+    try:
+        due = datetime.fromisoformat(str(eta).replace("Z", "+00:00"))
+    except ValueError:
+        # The worker says what is wrong with it.
+        return None
+    if due.tzinfo is None:
+        due = due.replace(tzinfo=timezone.utc)
+    delay = due.timestamp() - time.time()
+    return delay if delay > 0 else None

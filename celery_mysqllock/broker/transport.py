@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import virtual
 
 from celery_mysqllock.broker.channel import Channel as JobChannel
 from celery_mysqllock.broker.doorway import Doorway
-from celery_mysqllock.exceptions import (
-    CannotConnect,
-    ConnectionLost,
-    DatabaseError,
-    MySQLLockError,
-    SettingsError,
-)
-from celery_mysqllock.jobs import (
-    Bell,
-    Binding,
-    Consumer,
-    EphemeralQueues,
-    JobTable,
-    Migrations,
-    Stream,
-    Sweeper,
-)
-from celery_mysqllock.mysql import Address, Session
+from celery_mysqllock.broker.mingle import allow_mingle
+from celery_mysqllock.broker.routes import Routes
+from celery_mysqllock.broker.sessions import Sessions
+from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, MySQLLockError
+from celery_mysqllock.mysql import Address, Tls
 from celery_mysqllock.mysql.address import DEFAULT_CONNECT_TIMEOUT, DEFAULT_PORT
 from celery_mysqllock.settings import BrokerSettings, read_settings
 
 if TYPE_CHECKING:
     from kombu import Connection
     from kombu.asynchronous.hub import Hub
+
+    from celery_mysqllock.jobs import Consumer, EphemeralQueues, JobTable, Stream
 
 # Options that kombu and Celery read themselves, whatever the transport.
 _KOMBU_OPTIONS = frozenset(
@@ -44,9 +33,6 @@ _KOMBU_OPTIONS = frozenset(
         *("deadletter_queue", "native_delayed_delivery_queue_type"),
     }
 )
-# Seconds for which an exchange that nobody was bound to counts as such: events are many, and
-# mostly nobody listens.
-_UNBOUND = 1.0
 # How many messages the event loop delivers before it looks after the other things it has to do.
 _ROUND = 100
 
@@ -82,16 +68,11 @@ class Transport(virtual.Transport):
             source="broker_transport_options[{name!r}]",
             ignore=_KOMBU_OPTIONS,
         )
-        self._session: Session | None = None
-        self._jobs: JobTable | None = None
-        self._consumer: Consumer | None = None
-        self._ephemeral: EphemeralQueues | None = None
-        self._bell: Bell | None = None
+        self._sessions: Sessions | None = None
         self._error: MySQLLockError | None = None
-        self._opening = threading.Lock()
         self._doorway = Doorway()
-        self._durable_queues: set[str] = set()
-        self._unbound_until: dict[str, float] = {}
+        self._routes: Routes | None = None
+        allow_mingle(self.driver_type)
 
     # -- connection -------------------------------------------------------------------------------
 
@@ -104,18 +85,10 @@ class Transport(virtual.Transport):
             TableMissing, TableMismatch: There is no job table of this release's shape.
             DatabaseError: The server is too old.
         """
-        session = Session(self._address()).open()
-        try:
-            self._check_server(session)
-            self._check_table(session)
-        except BaseException:
-            session.close()
-            raise
-        self._jobs = self._job_table(session)
-        self._ephemeral = EphemeralQueues(
-            session, self.settings.table, namespace=self._namespace(session.address)
+        self._sessions = Sessions(
+            self._address(), self.settings, on_ring=self._on_ring, on_lost=self._on_error
         )
-        self._session = session
+        self._routes, self._error = None, None
         connection: Transport = super().establish_connection()
         return connection
 
@@ -123,172 +96,99 @@ class Transport(virtual.Transport):
         client = self.client
         timeout = float(client.connect_timeout or DEFAULT_CONNECT_TIMEOUT)
         if "://" in (client.hostname or ""):
-            return Address.parse(client.hostname, connect_timeout=timeout)
-        return Address(
-            host=client.hostname or "localhost",
-            port=client.port or self.default_port,
-            user=client.userid or "",
-            password=client.password or "",
-            database=(client.virtual_host or "").strip("/"),
-            connect_timeout=timeout,
-        ).checked()
-
-    def _check_server(self, session: Session) -> None:
-        if session.server.is_too_old:
-            raise DatabaseError(
-                f"{session.address} is {session.server}; MySQL 5.7 or MariaDB 10.4 is the oldest "
-                "that works. Update the server."
-            )
-        if self.settings.claim_method == "skip_locked" and not session.server.has_skip_locked:
-            raise SettingsError(
-                f"claim_method='skip_locked' contradicts the server: {session.server} has no SKIP "
-                "LOCKED. Set 'compare_and_set', or leave it at 'auto'."
-            )
-
-    def _check_table(self, session: Session) -> None:
-        migrations = Migrations(session, self.settings.table)
-        if self.settings.create_table and migrations.version() == 0:
-            migrations.apply()
-        migrations.check()
-
-    def _namespace(self, address: Address) -> str:
-        return self.settings.namespace or address.database
-
-    def _job_table(self, session: Session) -> JobTable:
-        return JobTable(
-            session,
-            self.settings.table,
-            namespace=self._namespace(session.address),
-            claim_method=self.settings.claim_method,
-            retains=bool(self.settings.retention_seconds),
-        )
+            address = Address.parse(client.hostname, connect_timeout=timeout)
+        else:
+            address = Address(
+                host=client.hostname or "localhost",
+                port=client.port or self.default_port,
+                user=client.userid or "",
+                password=client.password or "",
+                database=(client.virtual_host or "").strip("/"),
+                connect_timeout=timeout,
+            ).checked()
+        tls = Tls.read(client.ssl, "broker_use_ssl")
+        return replace(address, tls=tls) if tls else address
 
     def verify_connection(self, connection: Transport) -> bool:  # noqa: ARG002 - kombu's signature
         """Whether the sessions are open, as far as is known."""
-        return self._session is not None and self._session.is_open and self._error is None
+        sessions = self._sessions
+        return sessions is not None and sessions.main.is_open and self._error is None
 
     def close_connection(self, connection: Transport) -> None:
-        """Settle what is to be settled, give back the rest of what was claimed, and log out."""
-        if self._bell is not None:
-            self._bell.stop()
+        """Settle what is to be settled, give back the rest of what was claimed, and log out.
+
+        What Celery is still running stays claimed, until it is done or the process ends.
+        """
         try:
             super().close_connection(connection)
         finally:
             self._doorway.close()
-            if self._consumer is not None:
-                self._consumer.stop()
-            if self._session is not None:
-                self._session.close()
+            if self._sessions is not None:
+                self._sessions.close()
 
     # -- what channels work with ------------------------------------------------------------------
 
     @property
-    def session(self) -> Session:
-        """The session for everything but claims and waits.
+    def sessions(self) -> Sessions:
+        """The sessions.
 
         Raises:
             ConnectionLost: The connection is closed.
         """
-        if self._session is None:
+        if self._sessions is None:
             raise ConnectionLost("The connection to the job table is not open.")
-        return self._session
+        return self._sessions
 
     @property
     def source(self) -> str:
         """Where the jobs come from: ``<database>.<table>``."""
-        return f"{self.session.address.database}.{self.settings.table}"
+        return f"{self.sessions.address.database}.{self.settings.table}"
 
     @property
     def jobs(self) -> JobTable:
-        """The job table; errors as in ``session``."""
-        if self._jobs is None:
-            raise ConnectionLost("The connection to the job table is not open.")
-        return self._jobs
+        """The job table; errors as in ``sessions``."""
+        return self.sessions.jobs
 
     @property
     def ephemeral(self) -> EphemeralQueues:
-        """The ephemeral queues and the bindings; errors as in ``session``."""
-        if self._ephemeral is None:
-            raise ConnectionLost("The connection to the job table is not open.")
-        return self._ephemeral
-
-    def is_ephemeral(self, queue: str) -> bool:
-        """Whether the queue is ephemeral; asked once a connection for queues that are not."""
-        if queue in self._durable_queues:
-            return False
-        if self.ephemeral.exists(queue):
-            return True
-        self._durable_queues.add(queue)
-        return False
-
-    def bindings(self, exchange: str) -> list[Binding]:
-        """What is bound to the exchange; that nothing is, is taken for true for a second."""
-        now = time.monotonic()
-        if self._unbound_until.get(exchange, 0.0) > now:
-            return []
-        bindings = self.ephemeral.bindings(exchange)
-        if not bindings:
-            self._unbound_until[exchange] = now + _UNBOUND
-        return bindings
+        """The ephemeral queues and the bindings; errors as in ``sessions``."""
+        return self.sessions.ephemeral
 
     @property
     def consumer(self) -> Consumer:
         """This connection's identity as a consumer, alive from the first use on.
 
         Raises:
-            ConnectionLost: The session that proves it alive is gone, so its claims are too.
+            ConnectionLost: A session that it needs is gone.
         """
-        with self._opening:
-            if self._consumer is None:
-                self._consumer = self._start_consumer()
+        consumer = self.sessions.consumer
         self._check()
-        return self._consumer
-
-    def _start_consumer(self) -> Consumer:
-        address, settings = self.session.address, self.settings
-        namespace = self._namespace(address)
-        consumer = Consumer(
-            Session(address, idle_timeout=settings.session_timeout),
-            namespace=namespace,
-            sweeper=Sweeper(settings, namespace),
-            on_lost=self._on_error,
-        )
-        consumer.start()
-        self._bell = Bell(
-            Session(address, idle_timeout=settings.session_timeout),
-            namespace,
-            self.ephemeral.has_work(),
-            on_ring=self._on_ring,
-            on_error=self._on_error,
-        )
-        self._bell.start()
         return consumer
 
     def open_stream(self) -> Stream:
-        """A stream of claimed jobs for a channel, on a session of its own."""
-        identity = self.consumer.identity
-        session = Session(self.session.address, idle_timeout=self.settings.session_timeout).open()
-        return Stream(
-            session,
-            self._job_table(session),
-            identity,
-            claim_limit=self.settings.claim_limit,
-            on_jobs=self._on_jobs,
-            on_dry=self.arm_bell,
-        )
+        """A stream of claimed jobs for a channel."""
+        return self.sessions.open_stream(on_jobs=self._on_jobs, on_dry=self.arm_bell)
+
+    @property
+    def routes(self) -> Routes:
+        """Which queues there are, and what is bound to what; errors as in ``sessions``."""
+        if self._routes is None:
+            self._routes = Routes(self.ephemeral)
+        return self._routes
 
     # -- the doorbell -----------------------------------------------------------------------------
 
     def arm_bell(self) -> None:
         """Be rung for the ephemeral queues, and for the queues of channels that have no jobs."""
-        if self._bell is None:
+        bell = self.sessions.bell
+        if bell is None:
             return
         queues: set[str] = set()
         for channel in list(self.channels):
             queues |= channel.ephemeral_queues
             if channel.stream is not None and channel.stream.is_dry:
                 queues |= channel.stream.queues
-        self._bell.listen(queues, self.session)
+        bell.listen(queues, self.sessions.main)
 
     def _on_ring(self, queues: frozenset[str]) -> None:
         """Something may have come to these queues. In the bell's thread."""
@@ -307,8 +207,9 @@ class Transport(virtual.Transport):
 
     def _on_jobs(self) -> None:
         """There are jobs to deliver, or an error to raise. In a stream's thread."""
-        if self._bell is not None:
-            self._bell.was_right()
+        bell = self.sessions.bell
+        if bell is not None:
+            bell.was_right()
         self._doorway.knock()
 
     def _fetch_ephemeral(self, channel: JobChannel, queues: frozenset[str]) -> None:

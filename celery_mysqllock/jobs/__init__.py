@@ -5,10 +5,11 @@ from __future__ import annotations
 from celery_mysqllock.jobs.bell import Bell
 from celery_mysqllock.jobs.consumer import Consumer
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueues
+from celery_mysqllock.jobs.job import ClaimedJob, Settlement
 from celery_mysqllock.jobs.migrate import Migrations
 from celery_mysqllock.jobs.stream import Stream
 from celery_mysqllock.jobs.sweeper import Sweeper
-from celery_mysqllock.jobs.table import ClaimedJob, JobTable, Settlement
+from celery_mysqllock.jobs.table import JobTable
 
 __all__ = [
     "Bell",

@@ -112,12 +112,23 @@ class Bell:
         self._session.open()
         threading.Thread(target=self._run, name="mysqllock-bell", daemon=True).start()
 
-    def stop(self) -> None:
-        """Listen no more, and free the bells."""
+    def stop(self, waker: Session) -> None:
+        """Listen no more, and free the bells.
+
+        Args:
+            waker: A session to end the own one with. The server does not notice for seconds that
+                who sleeps in a statement has hung up; until then the bell would be rung in vain.
+        """
         with self._changed:
             self._stopped = True
             self._changed.notify()
-        self._session.hang_up()
+        try:
+            waker.execute("KILL %s", (self._session.connection_id,))
+        except (ConnectionLost, NoSuchSession):
+            # either is gone already; hanging up is what is left to do
+            pass
+        finally:
+            self._session.hang_up()
 
     def listen(self, queues: Iterable[str], waker: Session) -> None:
         """Wake the consumer from now on when something comes to one of the queues.

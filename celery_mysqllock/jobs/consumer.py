@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import ConnectionLost, LockError, MySQLLockError
 from celery_mysqllock.jobs.table import sweeper_lock
-from celery_mysqllock.mysql import get_lock, lock_name
+from celery_mysqllock.mysql import Session, get_lock, lock_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery_mysqllock.jobs.sweeper import Sweeper
-    from celery_mysqllock.mysql import Session
+    from celery_mysqllock.mysql import Address
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 _IN_LINE = 20
 # Seconds that the server may take to notice that an earlier session of this identity has ended.
 _TAKE_OVER = 10
+# Seconds between two attempts to open a session again. Less than the grace after which the sweeper
+# gives the claims of a dead consumer back.
+_RETRY = 0.5
 
 
 class Consumer:
@@ -34,25 +37,28 @@ class Consumer:
     claims back. A thread keeps the session alive and waits in line to be the sweeper: a thread,
     since the worker's event loop stands still while a task runs in the solo pool.
 
+    A lost session is opened again at once, so that what its worker is running stays its own while
+    Celery reconnects.
+
     Args:
-        session: A session for this alone; opened by ``start``.
+        address: Where to log in.
+        session_timeout: Whole seconds after which the server frees the lock of a vanished host.
         namespace: The first part of the locks' names.
         sweeper: Does the housekeeping while this consumer is the one to do it.
-        identity: Who it is; a new one unless it takes over the claims of a lost session.
-        on_lost: Called from the thread when the session is lost.
+        on_lost: Called from the thread each time the session is lost.
     """
 
     def __init__(
         self,
-        session: Session,
+        address: Address,
         *,
+        session_timeout: int,
         namespace: str,
         sweeper: Sweeper,
         on_lost: Callable[[MySQLLockError], None],
-        identity: str | None = None,
     ) -> None:
-        self.identity = identity or uuid.uuid4().hex
-        self._session = session
+        self.identity = uuid.uuid4().hex
+        self._session = Session(address, idle_timeout=session_timeout)
         self._namespace = namespace
         self._sweeper = sweeper
         self._on_lost = on_lost
@@ -65,11 +71,14 @@ class Consumer:
             CannotConnect, LoginRefused: There is no session to hold it.
             LockError: Somebody holds the lock of this identity.
         """
+        self._take_lock()
+        threading.Thread(target=self._live, name="mysqllock-consumer", daemon=True).start()
+
+    def _take_lock(self) -> None:
         self._session.open()
         if not get_lock(self._session, liveness_lock(self._namespace, self.identity), _TAKE_OVER):
             self._session.close()
             raise LockError(f"Another session has the identity {self.identity} of a consumer.")
-        threading.Thread(target=self._live, name="mysqllock-consumer", daemon=True).start()
 
     def stop(self) -> None:
         """End the session, which frees the liveness lock. Settle every claim before."""
@@ -82,14 +91,30 @@ class Consumer:
         return self._session.is_open and not self._stopped.is_set()
 
     def _live(self) -> None:
-        try:
-            while not self._stopped.is_set():
+        while not self._stopped.is_set():
+            try:
                 self._wait_in_line_or_sweep()
-        except MySQLLockError as error:
-            if not self._stopped.is_set():
-                logger.warning("The consumer's session was lost: %s", error)
-                self._session.close()
-                self._on_lost(error)
+            except MySQLLockError as error:
+                if not self._stopped.is_set():
+                    logger.warning("The consumer's session was lost: %s", error)
+                    self._session.close()
+                    self._on_lost(error)
+                    self._come_back()
+
+    def _come_back(self) -> None:
+        """Hold the liveness lock again, as soon as the server lets it."""
+        self._sweeper.forget()
+        while not self._stopped.wait(_RETRY):
+            session = Session(self._session.address, idle_timeout=self._session.idle_timeout)
+            self._session = session
+            try:
+                self._take_lock()
+            except MySQLLockError as error:
+                logger.debug("The consumer's session is not back: %s", error)
+                continue
+            if self._stopped.is_set():
+                session.close()
+            return
 
     def _wait_in_line_or_sweep(self) -> None:
         try:

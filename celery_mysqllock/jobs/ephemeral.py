@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from celery_mysqllock.jobs.bell import ring
-from celery_mysqllock.jobs.table import check_queue_name
+from celery_mysqllock.jobs.bell import ring, ringing
+from celery_mysqllock.jobs.job import HIGHEST_PRIORITY, LOWEST_PRIORITY, check_queue_name
+from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.mysql import Statements
 from celery_mysqllock.settings import check_identifier
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
 
 _BATCH = 100
+# Seconds that a queue is kept which goes with the last of its consumers, when one has left.
+_SOON = 10
 
 
 class Binding(NamedTuple):
@@ -42,20 +45,57 @@ class EphemeralQueues:
 
     # -- queues -----------------------------------------------------------------------------------
 
-    def declare(self, queue: str, *, owner: str | None, expires: float | None) -> None:
-        """Make the queue, or make it the owner's.
+    def declare(
+        self,
+        queue: str,
+        *,
+        owner: str | None = None,
+        auto_delete: bool = False,
+        expires: float | None = None,
+        message_ttl: float | None = None,
+    ) -> None:
+        """Make the queue.
 
         Args:
             queue: Its name.
-            owner: The consumer with which it goes, None for none.
+            owner: The consumer that alone uses it, None while nobody does.
+            auto_delete: Whether it goes with who uses it.
             expires: Seconds without use after which it goes, None for never.
+            message_ttl: Seconds that its messages are kept, None for ever.
 
         Raises:
             SettingsError: The name is too long.
         """
         check_queue_name(queue)
-        values = {"queue": queue, "owner": owner, "expires": expires}
-        self._session.execute(self._sql["declare"], values)
+        self._change(
+            "declare",
+            queue=queue,
+            owner=owner,
+            auto_delete=auto_delete,
+            expires=expires,
+            message_ttl=message_ttl,
+        )
+
+    def declare_durable(self, queue: str) -> None:
+        """Note that there is a durable queue of that name.
+
+        Raises:
+            SettingsError: The name is too long.
+        """
+        check_queue_name(queue)
+        self.bind("", queue, queue)
+
+    def is_durable(self, queue: str) -> bool:
+        """Whether a durable queue of that name was declared."""
+        return bool(self._session.value(self._sql["is_durable"], {"queue": queue}))
+
+    def use(self, queue: str, owner: str) -> None:
+        """The consumer uses the queue, which stays as long as it lives."""
+        self._change("use", queue=queue, owner=owner)
+
+    def leave(self, queue: str, owner: str) -> None:
+        """The consumer uses the queue no more."""
+        self._change("leave", queue=queue, owner=owner, soon=_SOON)
 
     def exists(self, queue: str) -> bool:
         """Whether there is an ephemeral queue of that name."""
@@ -64,21 +104,32 @@ class EphemeralQueues:
     def delete(self, queue: str) -> None:
         """Delete the queue with its messages and bindings; nothing when it is gone."""
         for statement in ("unbind_queue", "drop", "purge"):
-            self._session.execute(self._sql[statement], {"queue": queue})
+            self._change(statement, queue=queue)
 
     def owners(self) -> set[str]:
-        """The consumers with which queues go."""
+        """The consumers that use queues."""
         return {row[0] for row in self._session.query(self._sql["owners"])}
 
-    def delete_those_of(self, owner: str) -> None:
-        """Delete the queues of a dead consumer."""
-        for (queue,) in self._session.query(self._sql["queues_of"], {"owner": owner}):
-            self.delete(queue)
+    def leave_those_of(self, owner: str) -> None:
+        """A consumer is dead: delete the queues that go with it, and leave the others."""
+        for queue, goes in self._session.query(self._sql["queues_of"], {"owner": owner}):
+            if goes and not self._is_listened_to(queue):
+                self.delete(queue)
+            else:
+                self.leave(queue, owner)
 
     def delete_expired(self) -> None:
-        """Delete the queues that have not been used for longer than they allow."""
+        """Delete messages whose time is over, and queues that nobody has used for too long."""
+        self._change("delete_expired")
         for (queue,) in self._session.query(self._sql["unused"]):
-            self.delete(queue)
+            if self._is_listened_to(queue):
+                self.touch([queue])
+            else:
+                self.delete(queue)
+
+    def _is_listened_to(self, queue: str) -> bool:
+        expression, names = ringing(self._namespace, queue)
+        return self._session.value(f"SELECT {expression}", names) is not None
 
     def has_work(self) -> str:
         """SQL that is true when a queue of either kind, twice its parameter, has something."""
@@ -86,21 +137,37 @@ class EphemeralQueues:
 
     # -- messages ---------------------------------------------------------------------------------
 
-    def put(self, queues: list[str], message: str, *, lifetime: float | None = None) -> None:
+    def put(
+        self,
+        queues: list[str],
+        message: str,
+        *,
+        priority: int = LOWEST_PRIORITY,
+        lifetime: float | None = None,
+    ) -> None:
         """Give each of the queues the message, and ring.
 
         Args:
             queues: Names of ephemeral queues.
             message: The text.
+            priority: 0 to 9, the greater first.
             lifetime: Seconds after which it is worth nothing, None for never.
         """
-        values = {"queues": queues, "message": message, "lifetime": lifetime}
-        self._session.execute(self._sql["put"], values)
+        self._change(
+            "put",
+            queues=queues,
+            message=message,
+            claim_order=HIGHEST_PRIORITY - priority,
+            lifetime=lifetime,
+        )
         for queue in queues:
             ring(self._session, self._namespace, queue)
 
     def take(self, queue: str, limit: int = _BATCH) -> list[str]:
-        """Take the oldest messages out of the queue, which counts as using it."""
+        """Take the first messages out of the queue, which counts as using it."""
+        return retried(lambda: self._take(queue, limit))
+
+    def _take(self, queue: str, limit: int) -> list[str]:
         with self._session.undivided():
             _, found = self._session.script(
                 f"BEGIN; {self._sql['find']}", {"queue": queue, "limit": limit}
@@ -115,7 +182,7 @@ class EphemeralQueues:
     def touch(self, queues: list[str]) -> None:
         """The queues are in use."""
         if queues:
-            self._session.execute(self._sql["touch"], {"queues": queues})
+            self._change("touch", queues=queues)
 
     def count(self, queue: str) -> int:
         """How many messages wait in the queue."""
@@ -123,23 +190,21 @@ class EphemeralQueues:
 
     def purge(self, queue: str) -> int:
         """Delete the messages of the queue; returns how many."""
-        return self._session.execute(self._sql["purge"], {"queue": queue})
+        return self._change("purge", queue=queue)
 
     # -- bindings ---------------------------------------------------------------------------------
 
     def bind(self, exchange: str, routing_key: str, queue: str) -> None:
         """Bind the queue, a durable one too, to the exchange, for all processes."""
-        values = {"exchange": exchange, "routing_key": routing_key, "queue": queue}
-        self._session.execute(self._sql["bind"], values)
+        self._change("bind", exchange=exchange, routing_key=routing_key, queue=queue)
 
     def unbind(self, exchange: str, routing_key: str, queue: str) -> None:
         """Take the binding back, whoever made it."""
-        values = {"exchange": exchange, "routing_key": routing_key, "queue": queue}
-        self._session.execute(self._sql["unbind"], values)
+        self._change("unbind", exchange=exchange, routing_key=routing_key, queue=queue)
 
     def unbind_exchange(self, exchange: str) -> None:
         """Take all bindings of the exchange back."""
-        self._session.execute(self._sql["unbind_exchange"], {"exchange": exchange})
+        self._change("unbind_exchange", exchange=exchange)
 
     def bindings(self, exchange: str) -> list[Binding]:
         """What is bound to the exchange."""
@@ -149,6 +214,9 @@ class EphemeralQueues:
     def all_bindings(self) -> list[tuple[str, str, str]]:
         """All bindings, as exchange, routing key and queue."""
         return [(row[0], row[1], row[2]) for row in self._session.query(self._sql["all_bindings"])]
+
+    def _change(self, statement: str, **values: Any) -> int:  # noqa: ANN401 - SQL values
+        return retried(lambda: self._session.execute(self._sql[statement], values))
 
 
 def table_names(jobs: str) -> dict[str, str]:

@@ -1,28 +1,46 @@
 -- Every statement on ephemeral queues and their messages, and on the bindings of exchanges.
 
 -- name: declare
--- An ephemeral queue that goes with its owner, or when it has not been used for so long.
-INSERT INTO {ephemeral_queues} (queue, owner, expires) VALUES (%(queue)s, %(owner)s, %(expires)s)
-ON DUPLICATE KEY UPDATE owner = VALUES(owner), expires = VALUES(expires),
-                        touched_at = CURRENT_TIMESTAMP(6);
+-- An ephemeral queue. Who uses it goes on doing so when somebody else declares it too.
+INSERT INTO {ephemeral_queues} (queue, owner, auto_delete, expires, message_ttl)
+VALUES (%(queue)s, %(owner)s, %(auto_delete)s, %(expires)s, %(message_ttl)s)
+ON DUPLICATE KEY UPDATE owner = COALESCE(VALUES(owner), owner),
+                        auto_delete = VALUES(auto_delete), expires = VALUES(expires),
+                        message_ttl = VALUES(message_ttl), touched_at = CURRENT_TIMESTAMP(6);
+
+-- name: use
+UPDATE {ephemeral_queues} SET owner = %(owner)s WHERE queue = %(queue)s;
+
+-- name: leave
+-- Nobody uses it any more, so that its time without use begins; and ends soon when it is to go
+-- with the last of its consumers, unless one of them is left.
+UPDATE {ephemeral_queues}
+SET owner = NULL, touched_at = CURRENT_TIMESTAMP(6),
+    expires = IF(auto_delete, LEAST(COALESCE(expires, %(soon)s), %(soon)s), expires)
+WHERE queue = %(queue)s AND owner = %(owner)s;
 
 -- name: exists
 SELECT COUNT(*) FROM {ephemeral_queues} WHERE queue = %(queue)s;
 
 -- name: put
 -- A message for each of the queues that are ephemeral; those of them that are gone get none.
-INSERT INTO {ephemeral_messages} (queue, message, expires_at)
-SELECT queue, %(message)s, UTC_TIMESTAMP(6) + INTERVAL %(lifetime)s SECOND
+INSERT INTO {ephemeral_messages} (queue, claim_order, message, expires_at)
+SELECT queue, %(claim_order)s, %(message)s,
+       UTC_TIMESTAMP(6) + INTERVAL LEAST(COALESCE(message_ttl, %(lifetime)s),
+                                         COALESCE(%(lifetime)s, message_ttl)) SECOND
 FROM {ephemeral_queues} WHERE queue IN %(queues)s;
 
 -- name: find
--- The oldest messages of a queue, and whether they have expired.
+-- The first messages of a queue, and whether they have expired.
 SELECT id, message, COALESCE(expires_at <= UTC_TIMESTAMP(6), 0)
 FROM {ephemeral_messages}
 WHERE queue = %(queue)s
-ORDER BY id
+ORDER BY claim_order, id
 LIMIT %(limit)s
 FOR UPDATE;
+
+-- name: delete_expired
+DELETE FROM {ephemeral_messages} WHERE expires_at <= UTC_TIMESTAMP(6) LIMIT 1000;
 
 -- name: delete
 DELETE FROM {ephemeral_messages} WHERE id IN %(ids)s;
@@ -43,12 +61,12 @@ DELETE FROM {ephemeral_queues} WHERE queue = %(queue)s;
 SELECT DISTINCT owner FROM {ephemeral_queues} WHERE owner IS NOT NULL;
 
 -- name: queues_of
-SELECT queue FROM {ephemeral_queues} WHERE owner = %(owner)s;
+SELECT queue, auto_delete FROM {ephemeral_queues} WHERE owner = %(owner)s;
 
 -- name: unused
 -- Queues whose time without use is over.
 SELECT queue FROM {ephemeral_queues}
-WHERE touched_at < CURRENT_TIMESTAMP(6) - INTERVAL expires SECOND;
+WHERE owner IS NULL AND touched_at < CURRENT_TIMESTAMP(6) - INTERVAL expires SECOND;
 
 -- name: bind
 INSERT IGNORE INTO {bindings} (exchange, routing_key, queue)
@@ -71,7 +89,12 @@ FROM {bindings} AS b LEFT JOIN {ephemeral_queues} AS e ON e.queue = b.queue
 WHERE b.exchange = %(exchange)s;
 
 -- name: all_bindings
-SELECT exchange, routing_key, queue FROM {bindings};
+SELECT exchange, routing_key, queue FROM {bindings} WHERE exchange <> '';
+
+-- name: is_durable
+-- Whether a durable queue of that name was declared.
+SELECT COUNT(*) FROM {bindings}
+WHERE exchange = '' AND routing_key = %(queue)s AND queue = %(queue)s;
 
 -- name: has_work
 -- Whether there is anything to take in a queue, which may be of either kind. For the doorbell.

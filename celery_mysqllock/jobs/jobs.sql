@@ -86,9 +86,19 @@ UPDATE {jobs}
 SET job_status = 0, owner = NULL, claimed_at = NULL
 WHERE owner = %(owner)s AND job_status = 1;
 
+-- name: release_others
+-- What the owner has claimed goes back, save the jobs that it knows of.
+UPDATE {jobs}
+SET job_status = 0, owner = NULL, claimed_at = NULL
+WHERE owner = %(owner)s AND job_status = 1 AND id NOT IN %(kept)s;
+
 -- name: queues_of
 -- The queues that a consumer has claims from.
 SELECT DISTINCT queue FROM {jobs} WHERE owner = %(owner)s AND job_status = 1;
+
+-- name: queues_with
+-- The queues that these jobs are in.
+SELECT DISTINCT queue FROM {jobs} WHERE id IN %(ids)s;
 
 -- name: find_due
 -- Scheduled jobs whose time has come.

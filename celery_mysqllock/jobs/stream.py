@@ -9,236 +9,216 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, MySQLLockError
-from celery_mysqllock.jobs.table import Settlement
+from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, DatabaseError, MySQLLockError
+from celery_mysqllock.jobs.job import Settlement
+from celery_mysqllock.jobs.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from celery_mysqllock.jobs.table import ClaimedJob, JobTable
+    from celery_mysqllock.jobs.job import ClaimedJob
+    from celery_mysqllock.jobs.table import JobTable
     from celery_mysqllock.mysql import Session
 
 logger = logging.getLogger(__name__)
 
 # Seconds for which a few free places of a window wait for more, so that one claim takes several.
 _GATHER = 0.02
-# Seconds until a statement that the server could not run (disk full, read only) is tried again.
+# Seconds until what the server could not do (disk full, read only, not there) is tried again.
 _RETRY = 1.0
 # Seconds that closing waits for the last settlements.
 _FLUSH = 30.0
 
 
-class Stream:
+class Stream(Window):
     """Jobs for one consumer, claimed ahead up to a window.
 
+    When its session is lost it claims no more; but it opens another one to settle what was claimed
+    before, for as long as there is something: also after it was closed, while jobs still run.
+
     Args:
-        session: A session for this thread alone; it is kept alive, and closed at the end.
-        table: The job table through that session.
+        open_table: Opens a session and the job table through it, for this thread alone.
         owner: The consumer's identity.
         claim_limit: Most jobs that one statement claims.
         on_jobs: Called from the thread when there are jobs to take, or ``error`` is set.
         on_dry: Called from the thread when the queues are empty and there is room: to be told by
             ``look`` when something comes.
+        on_end: Called from the thread when all is settled after it was closed.
+        is_alone: Whether all that the owner has claimed was claimed by this stream.
     """
 
     def __init__(  # noqa: PLR0913 - each is named at the call
         self,
-        session: Session,
-        table: JobTable,
+        open_table: Callable[[], tuple[Session, JobTable]],
         owner: str,
         *,
         claim_limit: int,
         on_jobs: Callable[[], None],
         on_dry: Callable[[], None],
+        on_end: Callable[[], None],
+        is_alone: Callable[[], bool],
     ) -> None:
-        self.error: MySQLLockError | None = None
-        self._session = session
-        self._table = table
+        super().__init__()
+        self._open_table = open_table
         self._owner = owner
         self._claim_limit = claim_limit
         self._on_jobs = on_jobs
         self._on_dry = on_dry
-        self._queues: deque[str] = deque()
-        self._window = 0
-        self._out = 0
-        self._jobs: deque[ClaimedJob] = deque()
-        self._settled = Settlement()
-        self._to_look: set[str] = set()
-        self._changed = threading.Condition()
-        self._stopping = False
+        self._on_end = on_end
+        self._is_alone = is_alone
+        self._has_lost = False
+        self._served: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="mysqllock-stream", daemon=True)
 
-    # -- what the consumer says -------------------------------------------------------------------
-
     def start(self) -> None:
-        """Begin to claim."""
-        self._thread.start()
-
-    def consume(self, queues: list[str]) -> None:
-        """Claim from these queues from now on, in turn."""
-        with self._changed:
-            self._queues = deque(queues)
-            self._to_look = set(queues)
-            self._changed.notify()
-
-    def set_window(self, window: int) -> None:
-        """Have at most so many jobs out: claimed and not settled."""
-        with self._changed:
-            self._window = window
-            self._changed.notify()
-
-    def look(self, queues: frozenset[str]) -> None:
-        """Something may have come to these queues."""
-        with self._changed:
-            self._to_look |= queues & set(self._queues)
-            self._changed.notify()
-
-    def take(self) -> ClaimedJob | None:
-        """The next claimed job, None when there is none just now.
+        """Open the session and begin to claim.
 
         Raises:
-            MySQLLockError: The stream has ended with this error.
+            CannotConnect, LoginRefused: There is no session.
         """
-        with self._changed:
-            if self._jobs:
-                return self._jobs.popleft()
-        if self.error is not None:
-            raise self.error
-        return None
+        self._session, self._table = self._open_table()
+        self._thread.start()
 
-    def ack(self, job_id: int) -> None:
-        """The job is done; it goes with the next transaction, at once when none is under way."""
-        self._settle(self._settled.acked, job_id)
+    def close(self, kept: Collection[int] = ()) -> None:
+        """Settle what is to be settled, give back the rest, and end the session.
 
-    def release(self, job_id: int) -> None:
-        """The job goes back to its queue."""
-        self._settle(self._settled.released, job_id)
-
-    def bury(self, job_id: int, reason: str) -> None:
-        """The job is dead, for this reason."""
-        with self._changed:
-            self._settled.buried.append((job_id, reason))
-            self._out -= 1
-            self._changed.notify()
-
-    def explain(self, job_id: int, reason: str) -> None:
-        """Give a job that was buried a better reason."""
-        with self._changed:
-            self._settled.buried.append((job_id, reason))
-            self._changed.notify()
-
-    def withdraw(self, queue: str) -> None:
-        """Give back the jobs of the queue that nobody has taken yet."""
-        with self._changed:
-            back = [job for job in self._jobs if job.queue == queue]
-            self._jobs = deque(job for job in self._jobs if job.queue != queue)
-            self._settled.released.extend(job.id for job in back)
-            self._out -= len(back)
-            self._changed.notify()
-
-    def close(self) -> None:
-        """Settle what is to be settled, give back what nobody has taken, and end the session."""
-        with self._changed:
-            self._queues.clear()
-            self._settled.released.extend(job.id for job in self._jobs)
-            self._jobs.clear()
-            self._stopping = True
-            self._changed.notify()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        Args:
+            kept: Jobs that are still running. The session lives on until they are settled.
+        """
+        self.shut(kept)
+        is_quick = not kept and self.error is None
+        if is_quick and self._thread is not threading.current_thread():
             self._thread.join(_FLUSH)
-        self._session.close()
-
-    @property
-    def queues(self) -> set[str]:
-        """The queues that it claims from."""
-        with self._changed:
-            return set(self._queues)
-
-    @property
-    def is_dry(self) -> bool:
-        """Whether there is room, and nothing in the queues as far as is known."""
-        with self._changed:
-            return bool(self._queues) and self._room() > 0 and not self._to_look
-
-    def _settle(self, kind: list[int], job_id: int) -> None:
-        with self._changed:
-            kind.append(job_id)
-            self._out -= 1
-            self._changed.notify()
 
     # -- the thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            while self._await_work():
-                self._turn()
-        except MySQLLockError as error:
+            while self._is_needed():
+                try:
+                    self._serve()
+                except MySQLLockError as error:
+                    self._fail(error)
+                    self._come_back()
+        finally:
+            self._session.close()
+            self._on_end()
+
+    def _serve(self) -> None:
+        while self._await_work():
+            if self._closed and self._has_lost:
+                self._has_lost = False
+                self._release_unknown()
+            self._turn()
+
+    def _fail(self, error: MySQLLockError) -> None:
+        self._session.close()
+        self._has_lost = True
+        if self.error is None:
+            logger.warning("No more jobs are claimed on this connection: %s", error)
             self.error = error
             self._on_jobs()
+        elif not isinstance(error, (ConnectionLost, CannotConnect)):
+            logger.error("Jobs cannot be settled and may run again: %s", error)
+            with self._changed:
+                self._settled, self._kept = Settlement(), set()
+
+    def _come_back(self) -> None:
+        """Open another session as soon as the server lets it, to settle what is out."""
+        while self._is_needed():
+            try:
+                self._session, self._table = self._open_table()
+            except MySQLLockError as error:
+                logger.debug("No session to settle jobs yet: %s", error)
+                with self._changed:
+                    self._changed.wait(_RETRY)
+            else:
+                return
+
+    def _is_needed(self) -> bool:
+        with self._changed:
+            return not self._closed or bool(self._settled) or bool(self._kept)
+
+    def _release_unknown(self) -> None:
+        """Give back jobs whose claim was committed, and the answer lost."""
+        with self._changed:
+            buried = {job_id for job_id, _ in self._settled.buried}
+            known = self._kept | buried | set(self._settled.acked)
+        if self._is_alone():
+            self._table.release_others(known, self._owner)
 
     def _await_work(self) -> bool:
         """Wait until there is something to settle or to claim; False when all is done."""
         idle = max(1.0, (self._session.idle_timeout or 30) / 3)
         with self._changed:
             while True:
-                if self._settled:
+                if self._settled or (self._closed and self._has_lost):
                     return True
-                if self._stopping:
+                if self._closed and not self._kept:
                     return False
-                if self._to_look and self._room() and self._is_worthwhile():
+                if self.error is None and self._to_look and self._limit() and self._is_worthwhile():
                     return True
                 if not self._changed.wait(idle):
                     return True
 
     def _is_worthwhile(self) -> bool:
         """Whether half of the window is free, or has not become so in a moment."""
-        if self._room() * 2 >= min(self._window, self._claim_limit):
+        if self._limit() * 2 >= min(self._window, self._claim_limit):
             return True
-        before = self._room()
+        before = self._limit()
         self._changed.wait(_GATHER)
-        return self._room() <= before or bool(self._settled)
+        return self._limit() <= before or bool(self._settled)
 
-    def _room(self) -> int:
-        return max(0, min(self._window - self._out, self._claim_limit))
+    def _limit(self) -> int:
+        return min(self._room(), self._claim_limit)
 
     def _turn(self) -> None:
         with self._changed:
             settled, self._settled = self._settled, Settlement()
             queue = next((name for name in self._queues if name in self._to_look), None)
-            limit = self._room() if queue is not None else 0
+            limit = self._limit() if queue is not None and self.error is None else 0
             if queue is not None:
                 self._queues.remove(queue)
                 self._queues.append(queue)
+                self._served.add(queue)
         if not settled and not limit:
             self._session.ping()
             return
         try:
             jobs = self._table.turn(settled, self._owner, queue, limit)
-        except ConnectionLost:
-            raise
         except DatabaseError as error:
             self._put_back(settled, error)
             return
         self._note(queue, limit, jobs)
+        if settled.released:
+            self._ring()
 
     def _put_back(self, settled: Settlement, error: DatabaseError) -> None:
-        if not error.is_passing:
-            raise error
-        logger.error("The server cannot do it now, trying again in %s s: %s", _RETRY, error)
         with self._changed:
             self._settled = settled + self._settled
+        if isinstance(error, ConnectionLost) or not error.is_passing:
+            raise error
+        logger.error("The server cannot do it now, trying again in %s s: %s", _RETRY, error)
         time.sleep(_RETRY)
 
     def _note(self, queue: str | None, limit: int, jobs: list[ClaimedJob]) -> None:
         with self._changed:
-            self._jobs.extend(jobs)
-            self._out += len(jobs)
+            if self._closed:
+                self._settled.released.extend(job.id for job in jobs)
+            else:
+                self._jobs.extend(jobs)
+                self._out += len(jobs)
             if queue is not None and limit and len(jobs) < limit:
                 self._to_look.discard(queue)
         if jobs:
             self._on_jobs()
         if self.is_dry:
             self._on_dry()
+
+    def _ring(self) -> None:
+        """Jobs went back to queues of this stream: others may want them, or it may itself."""
+        for queue in self._served:
+            self._table.ring(queue)
+        self.look(self._served)

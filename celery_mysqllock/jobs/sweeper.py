@@ -64,24 +64,28 @@ class Sweeper:
         except Interrupted:
             return
 
+    def forget(self) -> None:
+        """Suspect nobody any more: while this session was away, those of others may have been."""
+        self._suspected_since = {}
+
     def _take_back(self, session: Session, jobs: JobTable, identity: str) -> None:
-        """Release the claims of each consumer whose lock has been free for the grace."""
+        """Release what each consumer has whose lock has been free for the grace."""
+        queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)
         now = time.monotonic()
         self._suspected_since = {
             owner: self._suspected_since.get(owner, now)
-            for owner in jobs.owners() - {identity}
+            for owner in (jobs.owners() | queues.owners()) - {identity}
             if is_free(session, lock_name(self._namespace, "consumer", owner))
         }
         for owner, since in self._suspected_since.items():
             if now - since >= self._settings.recovery_grace:
                 released = jobs.release_claims_of(owner, self._settings.max_deliveries)
-                logger.warning("Consumer %s is dead; %d jobs go back.", owner, released)
+                queues.leave_those_of(owner)
+                if released:
+                    logger.warning("Consumer %s is dead; %d jobs go back.", owner, released)
 
     def _tidy(self, session: Session, jobs: JobTable) -> None:
         queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)
-        for owner in queues.owners():
-            if is_free(session, lock_name(self._namespace, "consumer", owner)):
-                queues.delete_those_of(owner)
         queues.delete_expired()
         if self._settings.retention_seconds:
             while jobs.remove_finished(self._settings.retention_seconds):

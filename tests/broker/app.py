@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import Reject
 
-import celery_mysqllock
+import celery_mysqllock  # noqa: F401 - makes mysql:// known
 from celery_mysqllock.mysql import Address, Session
 
 URL = os.environ.get("BROKER_URL", "mysql://nobody@localhost/nothing")
@@ -26,7 +26,8 @@ app.conf.update(
     broker_transport_options=OPTIONS,
     broker_connection_retry_on_startup=True,
     worker_prefetch_multiplier=int(os.environ.get("PREFETCH_MULTIPLIER", "4")),
-    task_ignore_result=True,
+    result_backend=os.environ.get("RESULT_BACKEND"),
+    task_ignore_result="RESULT_BACKEND" not in os.environ,
 )
 
 
@@ -39,6 +40,17 @@ def write(entry: object) -> None:
 @app.task(name="note")
 def note(entry: object) -> None:
     write(entry)
+
+
+@app.task(name="stamp")
+def stamp(due: float) -> None:
+    """Write how many seconds after it was due this began."""
+    write(time.time() - due)
+
+
+@app.task(name="add")
+def add(a: int, b: int) -> int:
+    return a + b
 
 
 @app.task(name="text")

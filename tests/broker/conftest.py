@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from kombu import Connection
 
-import celery_mysqllock
+import celery_mysqllock  # noqa: F401 - makes mysql:// known
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from tests.broker.app import app
 from tests.broker.worker import Worker
 
 if TYPE_CHECKING:
@@ -56,3 +58,21 @@ def start_worker(session: Session, tmp_path: Path) -> Iterator[Callable[..., Wor
     yield start
     for worker in workers:
         worker.kill()
+
+
+@pytest.fixture
+def producer_url(session: Session) -> Iterator[None]:
+    """The test process publishes to the table of this test."""
+    app.conf.broker_url = session.address.url()
+    session.execute("CREATE TABLE ledger (entry VARCHAR(200), pid INT)")
+    yield
+    app.pool.force_close_all()
+    app.set_current()
+    app._pool = None  # noqa: SLF001 - as Celery does after a fork
+    app.amqp._producer_pool = None  # noqa: SLF001
+
+
+@pytest.fixture
+def environment(session: Session) -> dict[str, str]:
+    """The environment of a program that works with the tests' app on this test's table."""
+    return {**os.environ, "BROKER_URL": session.address.url()}

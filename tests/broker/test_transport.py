@@ -63,7 +63,7 @@ def test_a_body_arrives_as_it_was_sent(
     if body == "no json at all":
         assert message.body == b"no json at all"
     elif options.get("serializer") == "pickle":
-        assert pickle.loads(message.body) == body
+        assert pickle.loads(message.body) == body  # noqa: S301 - our own
     else:
         assert message.payload == body
 
@@ -219,7 +219,7 @@ def test_a_consumer_notices_that_its_liveness_session_is_gone(
 
 def refusal(url: str, **options: object) -> BaseException:
     """The error that a connection to the URL fails with."""
-    with pytest.raises(Exception) as caught, Connection(url, transport_options=options) as broken:
+    with pytest.raises(Exception) as caught, Connection(url, transport_options=options) as broken:  # noqa: PT011 - any error is looked at
         broken.connect()
     return caught.value
 
@@ -292,3 +292,65 @@ def test_wrong_options_fail_at_start_with_what_is_allowed(
     refused = refusal(url, **options)
     assert isinstance(refused, SettingsError)
     assert message in str(refused)
+
+
+def test_an_exchange_that_gets_a_listener_serves_it_at_once(
+    connect: Callable[..., Connection],
+) -> None:
+    connection = connect()
+    news = Exchange("news", "fanout", delivery_mode="transient")
+    listener = Queue("listener", news, auto_delete=True)
+    with connection.Producer() as producer:
+        producer.publish("nobody hears this", exchange=news, declare=[news])
+        producer.publish("but this", exchange=news, declare=[listener])
+    message = get(connection, "listener")
+    assert message is not None
+    assert message.payload == "but this"
+
+
+def test_what_one_connection_binds_another_publishes_to_and_a_third_deletes(
+    connect: Callable[..., Connection],
+) -> None:
+    news = Exchange("news", "fanout")
+    listener = Queue("listener", news, auto_delete=True)
+    listener(connect().default_channel).declare()
+    publisher = connect()
+    with publisher.Producer() as producer:
+        producer.publish("heard", exchange=news, declare=[news])
+    assert get(connect(), "listener") is not None
+    connect().default_channel.queue_delete("listener")
+    with publisher.Producer() as producer:
+        producer.publish("not heard", exchange=news)
+    assert get(connect(), "listener") is None
+
+
+def test_a_cancelled_consumer_of_an_ephemeral_queue_leaves_the_rest_in_it(
+    connect: Callable[..., Connection],
+) -> None:
+    connection = connect()
+    queue = Queue("passing", auto_delete=True)
+    with connection.Producer() as producer:
+        for number in range(3):
+            producer.publish(number, routing_key="passing", declare=[queue])
+    received: list[Message] = []
+    with Consumer(connection, [queue], on_message=received.append, no_ack=True):
+        connection.drain_events(timeout=5)
+    left = iter(lambda: get(connection, "passing"), None)
+    assert [message.payload for message in (*received, *left)] == [0, 1, 2]
+
+
+def test_a_requeued_message_wakes_another_idle_consumer(
+    connect: Callable[..., Connection],
+) -> None:
+    # without the ring it would be found in a minute
+    first, second = connect(polling_interval=60), connect(polling_interval=60)
+    publish(first, 1)
+    message = get(first)
+    received: list[Message] = []
+    with Consumer(second, [Queue("q")], on_message=received.append):
+        with pytest.raises(TimeoutError):
+            second.drain_events(timeout=0.5)
+        assert message is not None
+        message.requeue()
+        second.drain_events(timeout=20)
+    assert received[0].delivery_info["redelivered"] is True

@@ -39,7 +39,8 @@ def new_consumer(url: str, on_lost: Callable[[MySQLLockError], None]) -> Consume
     settings = BrokerSettings(recovery_grace=1.0, polling_interval=0.2)
     sweeper = Sweeper(settings, address.database)
     return Consumer(
-        Session(address, idle_timeout=30),
+        address,
+        session_timeout=30,
         namespace=address.database,
         sweeper=sweeper,
         on_lost=on_lost,
@@ -123,4 +124,16 @@ def test_a_consumer_whose_session_is_killed_learns_it(
     )
     session.execute("KILL %s", (holder,))
     assert lost.wait(10)
-    assert not consumer.is_alive
+
+
+def test_a_consumer_whose_session_is_killed_takes_its_lock_again(
+    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+) -> None:
+    Migrations(session).apply()
+    consumer, lost = start()
+    name = lock_name(session.address.database, "consumer", consumer.identity)
+    killed = session.value("SELECT IS_USED_LOCK(%s)", (name,))
+    session.execute("KILL %s", (killed,))
+    assert lost.wait(10)
+    eventually(lambda: session.value("SELECT IS_USED_LOCK(%s)", (name,)) not in {None, killed})
+    assert consumer.is_alive

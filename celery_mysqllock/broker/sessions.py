@@ -1,0 +1,172 @@
+"""The sessions of one kombu connection: for publishing, for claiming, and to be known as alive."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, SettingsError
+from celery_mysqllock.jobs import (
+    Bell,
+    Consumer,
+    EphemeralQueues,
+    JobTable,
+    Migrations,
+    Stream,
+    Sweeper,
+)
+from celery_mysqllock.mysql import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery_mysqllock.exceptions import MySQLLockError
+    from celery_mysqllock.mysql import Address
+    from celery_mysqllock.settings import BrokerSettings
+
+
+class Sessions:
+    """Opens what a connection needs when it needs it: a producer has one session, no thread.
+
+    Args:
+        address: Where to log in.
+        settings: The transport's options.
+        on_ring: Called from the bell's thread with the queues that something may have come to.
+        on_lost: Called from a thread when the bell or the consumer is lost.
+
+    Attributes:
+        address: Where this is logged in.
+        main: The session for everything but claims and waits.
+        jobs: The job table through it.
+        ephemeral: The ephemeral queues and the bindings through it.
+        bell: The doorbell, None before ``consumer`` was asked for.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        settings: BrokerSettings,
+        *,
+        on_ring: Callable[[frozenset[str]], None],
+        on_lost: Callable[[MySQLLockError], None],
+    ) -> None:
+        self.address = address
+        self._settings = settings
+        self._namespace = settings.namespace or address.database
+        self._on_ring = on_ring
+        self._on_lost = on_lost
+        self._mutex = threading.Lock()
+        self._consumer: Consumer | None = None
+        self._streams = 0
+        self._closed = False
+        self.bell: Bell | None = None
+        self.main = Session(address).open()
+        try:
+            self._check_server()
+            self._check_table()
+        except BaseException:
+            self.main.close()
+            raise
+        self.jobs = self._job_table(self.main)
+        self.ephemeral = EphemeralQueues(self.main, settings.table, namespace=self._namespace)
+
+    def _check_server(self) -> None:
+        server = self.main.server
+        if server.is_too_old:
+            raise DatabaseError(
+                f"{self.address} is {server}; MySQL 5.7 or MariaDB 10.4 is the oldest "
+                "that works. Update the server."
+            )
+        if self._settings.claim_method == "skip_locked" and not server.has_skip_locked:
+            raise SettingsError(
+                f"claim_method='skip_locked' contradicts the server: {server} has no SKIP "
+                "LOCKED. Set 'compare_and_set', or leave it at 'auto'."
+            )
+
+    def _check_table(self) -> None:
+        migrations = Migrations(self.main, self._settings.table)
+        if self._settings.create_table and migrations.version() == 0:
+            migrations.apply()
+        migrations.check()
+
+    def _job_table(self, session: Session) -> JobTable:
+        return JobTable(
+            session,
+            self._settings.table,
+            namespace=self._namespace,
+            claim_method=self._settings.claim_method,
+            retains=bool(self._settings.retention_seconds),
+        )
+
+    @property
+    def consumer(self) -> Consumer:
+        """This connection's identity as a consumer, alive from the first use on.
+
+        Raises:
+            ConnectionLost: The connection is closed.
+            CannotConnect, LoginRefused: There is no session for it.
+        """
+        with self._mutex:
+            if self._consumer is None:
+                if self._closed:
+                    raise ConnectionLost("The connection is closed.")
+                self._consumer = self._start_consumer()
+            return self._consumer
+
+    def _start_consumer(self) -> Consumer:
+        consumer = Consumer(
+            self.address,
+            session_timeout=self._settings.session_timeout,
+            namespace=self._namespace,
+            sweeper=Sweeper(self._settings, self._namespace),
+            on_lost=self._on_lost,
+        )
+        consumer.start()
+        self.bell = Bell(
+            Session(self.address, idle_timeout=self._settings.session_timeout),
+            self._namespace,
+            self.ephemeral.has_work(),
+            on_ring=self._on_ring,
+            on_error=self._on_lost,
+        )
+        self.bell.start()
+        return consumer
+
+    def open_stream(self, on_jobs: Callable[[], None], on_dry: Callable[[], None]) -> Stream:
+        """A stream of claimed jobs for a channel, on a session of its own; errors as above."""
+        stream = Stream(
+            self._open_table,
+            self.consumer.identity,
+            claim_limit=self._settings.claim_limit,
+            on_jobs=on_jobs,
+            on_dry=on_dry,
+            on_end=self._on_stream_end,
+            is_alone=lambda: self._streams == 1,
+        )
+        stream.start()
+        with self._mutex:
+            self._streams += 1
+        return stream
+
+    def _open_table(self) -> tuple[Session, JobTable]:
+        session = Session(self.address, idle_timeout=self._settings.session_timeout).open()
+        return session, self._job_table(session)
+
+    def _on_stream_end(self) -> None:
+        with self._mutex:
+            self._streams -= 1
+        self._end_consumer()
+
+    def close(self) -> None:
+        """Log out; the consumer stays alive until the last stream has settled its jobs."""
+        with self._mutex:
+            self._closed = True
+        if self.bell is not None:
+            self.bell.stop(self.main)
+        self._end_consumer()
+        self.main.close()
+
+    def _end_consumer(self) -> None:
+        with self._mutex:
+            if self._closed and not self._streams and self._consumer is not None:
+                self._consumer.stop()

@@ -1,0 +1,110 @@
+"""What becomes of delivered messages: acknowledged, rejected, given back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.broker import message as rows
+from celery_mysqllock.broker.running import running_tags
+from celery_mysqllock.broker.topology import Topology
+from celery_mysqllock.exceptions import ConnectionLost
+
+if TYPE_CHECKING:
+    from celery_mysqllock.broker.prefetch import Prefetch
+    from celery_mysqllock.broker.transport import Transport
+    from celery_mysqllock.jobs import JobTable, Stream
+
+
+class Settling(Topology):
+    """The part of a channel that settles; a job that was claimed by a stream, in its thread."""
+
+    qos: Prefetch
+
+    def __init__(self, connection: Transport, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
+        super().__init__(connection, **kwargs)
+        self._stream: Stream | None = None
+
+    @property
+    def stream(self) -> Stream | None:
+        """The claimed jobs of this channel, None while it consumes none."""
+        return self._stream
+
+    def basic_ack(self, delivery_tag: int | str, multiple: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - kombu's
+        """The job is done; its row goes with the next transaction, which begins at once.
+
+        A task that outlives its connection is acknowledged as well.
+
+        Raises:
+            ConnectionLost: The connection is gone, and the job went back; it runs again.
+        """
+        self.qos.ack(delivery_tag)
+        if isinstance(delivery_tag, int):
+            self._settle_ack(delivery_tag)
+
+    def basic_reject(self, delivery_tag: int | str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
+        """Give the job back to its queue, or keep it as dead; errors as in ``basic_ack``."""
+        message = self.qos.ack(delivery_tag)
+        if not isinstance(delivery_tag, int):
+            if requeue and message is not None:
+                self._put_back(message.delivery_info["queue"], message.serializable())
+        elif requeue:
+            self._settle_release(delivery_tag)
+        else:
+            self._settle_bury(delivery_tag, "Rejected by the consumer, without requeue.")
+
+    def basic_recover(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
+        """Give all unacknowledged jobs back to their queues.
+
+        Raises:
+            ValueError: Asked to redeliver to this very consumer, which RabbitMQ refuses too.
+        """
+        if not requeue:
+            raise ValueError("basic_recover takes requeue=True only.")
+        for message in self.qos.take_all():
+            if isinstance(message.delivery_tag, int):
+                self._settle_release(message.delivery_tag)
+
+    def explain_rejection(self, delivery_tag: int | str, reason: str) -> None:
+        """Say why a job that was rejected without requeue is dead."""
+        if not isinstance(delivery_tag, int):
+            return
+        if self._stream is not None:
+            self._stream.explain(delivery_tag, reason)
+        else:
+            self._settle_bury(delivery_tag, reason)
+
+    def _settle_ack(self, job_id: int) -> None:
+        if self._stream is not None:
+            self._stream.ack(job_id)
+        else:
+            self._jobs().ack([job_id], self.connection.consumer.identity)
+
+    def _settle_release(self, job_id: int) -> None:
+        if self._stream is not None:
+            self._stream.release(job_id)
+        else:
+            self._jobs().release([job_id], self.connection.consumer.identity)
+
+    def _settle_bury(self, job_id: int, reason: str) -> None:
+        if self._stream is not None:
+            self._stream.bury(job_id, reason)
+        else:
+            self._jobs().bury(job_id, self.connection.consumer.identity, reason)
+
+    def _jobs(self) -> JobTable:
+        if self.connection is None:
+            raise ConnectionLost("The channel is closed; what it had claimed went back.")
+        return self.connection.jobs
+
+    def _give_back(self) -> set[int]:
+        """Give back what was delivered and not settled, and return what goes on running."""
+        running = running_tags(self)
+        for message in self.qos.take_all():
+            tag = message.delivery_tag
+            if isinstance(tag, int) and tag not in running:
+                self._settle_release(tag)
+        return running
+
+    def _put_back(self, queue: str, payload: rows.Payload) -> None:
+        priority = self._get_message_priority(payload)
+        self.connection.ephemeral.put([queue], rows.write(payload), priority=priority)

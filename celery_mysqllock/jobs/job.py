@@ -1,0 +1,69 @@
+"""What a job may be, a claimed one, and what is to become of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.exceptions import SettingsError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+LOWEST_PRIORITY, HIGHEST_PRIORITY = 0, 9
+QUEUE_NAME_LIMIT = 255
+
+
+@dataclass(frozen=True)
+class ClaimedJob:
+    """A job that a consumer has claimed.
+
+    Attributes:
+        id: The row's id.
+        message: The row's message, as it was stored.
+        queue: The queue it was in.
+        deliveries: How often it had been claimed before.
+        created_at: When it was stored, on the server's clock in UTC.
+    """
+
+    id: int
+    message: str
+    queue: str
+    deliveries: int
+    created_at: datetime
+
+
+@dataclass
+class Settlement:
+    """What is to become of claimed jobs.
+
+    Attributes:
+        acked: Ids of jobs that are done.
+        released: Ids of jobs that go back to their queues.
+        buried: Ids of jobs that are dead, each with the reason.
+    """
+
+    acked: list[int] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    buried: list[tuple[int, str]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.acked or self.released or self.buried)
+
+    def __add__(self, later: Settlement) -> Settlement:
+        return Settlement(
+            self.acked + later.acked, self.released + later.released, self.buried + later.buried
+        )
+
+
+def check_queue_name(queue: str) -> None:
+    """Do nothing when a queue may have that name.
+
+    Raises:
+        SettingsError: It is too long.
+    """
+    if len(queue) > QUEUE_NAME_LIMIT:
+        raise SettingsError(
+            f"The queue name {queue[:40]!r}... has {len(queue)} characters; {QUEUE_NAME_LIMIT} are "
+            "allowed."
+        )

@@ -1,0 +1,141 @@
+"""A consumer's window on its queues: what is claimed ahead, what is out, what has been settled."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError
+from celery_mysqllock.jobs.job import Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from celery_mysqllock.jobs.job import ClaimedJob
+
+
+class Window:
+    """What the consuming side of a stream sees and says; safe for any thread.
+
+    Attributes:
+        error: Why no more jobs come, None while they do.
+    """
+
+    def __init__(self) -> None:
+        self.error: MySQLLockError | None = None
+        self._queues: deque[str] = deque()
+        self._window = 0
+        self._out = 0
+        self._jobs: deque[ClaimedJob] = deque()
+        self._settled = Settlement()
+        self._to_look: set[str] = set()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._kept: set[int] = set()
+
+    def consume(self, queues: list[str]) -> None:
+        """Claim from these queues from now on, in turn."""
+        with self._changed:
+            self._queues = deque(queues)
+            self._to_look = set(queues)
+            self._changed.notify()
+
+    def set_window(self, window: int) -> None:
+        """Have at most so many jobs out: claimed and not settled."""
+        with self._changed:
+            self._window = window
+            self._changed.notify()
+
+    def look(self, queues: Collection[str]) -> None:
+        """Something may have come to these queues."""
+        with self._changed:
+            self._to_look |= set(queues) & set(self._queues)
+            self._changed.notify()
+
+    def take(self) -> ClaimedJob | None:
+        """The next claimed job, None when there is none just now.
+
+        Raises:
+            MySQLLockError: No more jobs come, for this reason.
+        """
+        with self._changed:
+            if self._jobs:
+                return self._jobs.popleft()
+        if self.error is not None:
+            raise self.error
+        return None
+
+    def ack(self, job_id: int) -> None:
+        """The job is done; it goes with the next transaction, at once when none is under way.
+
+        Raises:
+            ConnectionLost: The job went back to its queue when the stream was closed.
+        """
+        with self._changed:
+            self._count_down(job_id)
+            self._settled.acked.append(job_id)
+
+    def release(self, job_id: int) -> None:
+        """The job goes back to its queue; errors as in ``ack``."""
+        with self._changed:
+            self._count_down(job_id)
+            self._settled.released.append(job_id)
+
+    def bury(self, job_id: int, reason: str) -> None:
+        """The job is dead, for this reason; errors as in ``ack``."""
+        with self._changed:
+            self._count_down(job_id)
+            self._settled.buried.append((job_id, reason))
+
+    def _count_down(self, job_id: int) -> None:
+        if self._closed:
+            if job_id not in self._kept:
+                raise ConnectionLost("The channel is closed; what it had claimed went back.")
+            self._kept.discard(job_id)
+        self._out -= 1
+        self._changed.notify()
+
+    def explain(self, job_id: int, reason: str) -> None:
+        """Give a job that was buried a better reason."""
+        with self._changed:
+            self._settled.buried.append((job_id, reason))
+            self._changed.notify()
+
+    def withdraw(self, queue: str) -> None:
+        """Give back the jobs of the queue that nobody has taken yet."""
+        with self._changed:
+            back = [job for job in self._jobs if job.queue == queue]
+            self._jobs = deque(job for job in self._jobs if job.queue != queue)
+            self._settled.released.extend(job.id for job in back)
+            self._out -= len(back)
+            self._changed.notify()
+
+    def shut(self, kept: Collection[int]) -> None:
+        """Claim no more, and give back what nobody has taken.
+
+        Args:
+            kept: Jobs that are still running; each may be settled later.
+        """
+        with self._changed:
+            self._queues.clear()
+            self._settled.released.extend(job.id for job in self._jobs)
+            self._jobs.clear()
+            self._kept = set(kept)
+            self._closed = True
+            self._changed.notify()
+
+    @property
+    def queues(self) -> set[str]:
+        """The queues that it claims from."""
+        with self._changed:
+            return set(self._queues)
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether there is room, and nothing in the queues as far as is known."""
+        with self._changed:
+            return bool(self._queues) and self._room() > 0 and not self._to_look
+
+    def _room(self) -> int:
+        return max(0, self._window - self._out)

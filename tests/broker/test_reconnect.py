@@ -1,0 +1,68 @@
+"""A worker that loses its connection while tasks run: each runs once, and what waits goes back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from celery_mysqllock.exceptions import NoSuchSession
+from tests.broker.app import late
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery_mysqllock.mysql import Session
+    from tests.broker.worker import Worker
+
+StartWorker = "Callable[..., Worker]"
+pytestmark = pytest.mark.usefixtures("producer_url")
+
+
+def ledger(session: Session) -> Counter[str]:
+    return Counter(row[0] for row in session.query("SELECT entry FROM ledger"))
+
+
+def kill_all_sessions(session: Session) -> None:
+    others = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> %s"
+    for (other,) in session.query(others, (session.connection_id,)):
+        # one that has ended by itself meanwhile is as good
+        with contextlib.suppress(NoSuchSession):
+            session.execute("KILL %s", (other,))
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"])
+def test_running_tasks_run_once_though_all_sessions_are_killed(
+    session: Session, start_worker: Callable[..., Worker], pool: str
+) -> None:
+    at_once = 1 if pool == "solo" else 2
+    tasks = 6
+    for number in range(tasks):
+        late.delay(number, 4.0)
+    worker = start_worker("--pool", pool)
+    start_worker("--pool", "solo", "-Q", "nothing")
+    eventually(lambda: sum(ledger(session).values()) == at_once)
+    kill_all_sessions(session)
+    worker.await_log("Connection to broker lost")
+    eventually(lambda: session.query("SELECT id FROM jobs") == [], within=60)
+    each_once = {f"{what} {number}": 1 for number in range(tasks) for what in ("begin", "end")}
+    assert ledger(session) == each_once
+
+
+def test_what_was_not_started_goes_back_at_once(
+    session: Session, start_worker: Callable[..., Worker]
+) -> None:
+    for number in range(6):
+        late.delay(number, 6.0)
+    worker = start_worker(BROKER_OPTIONS='{"recovery_grace": 600}')
+    eventually(lambda: sum(ledger(session).values()) == 2)
+    kill_all_sessions(session)
+    worker.await_log("Connection to broker lost")
+    eventually(
+        lambda: session.value("SELECT COUNT(DISTINCT owner) FROM jobs WHERE job_status = 1") == 2
+    )
+    eventually(lambda: session.query("SELECT id FROM jobs") == [], within=60)
+    assert set(ledger(session).values()) == {1}
