@@ -62,8 +62,12 @@ def _is_whole(least: int, most: int) -> Callable[[object], bool]:
     )
 
 
-def _setting(default: object, allowed: str, accepts: Callable[[object], bool]) -> Any:  # noqa: ANN401 - stands for a field of any type
-    return field(default=default, metadata={"allowed": allowed, "accepts": accepts})
+def _setting(
+    default: object, allowed: str, accepts: Callable[[object], bool], *, secret: bool = False
+) -> Any:  # noqa: ANN401 - stands for a field of any type
+    return field(
+        default=default, repr=not secret, metadata={"allowed": allowed, "accepts": accepts}
+    )
 
 
 def _namespace() -> Any:  # noqa: ANN401 - as _setting
@@ -84,11 +88,18 @@ class LockSettings:
             applications on one server never meet unless they share it.
         session_timeout: Whole seconds after which the server frees the locks of a host that has
             vanished from the network. The session is kept alive three times in this time.
+        allow_multi_primary: Whether a server that is one of several primaries (Galera, Group
+            Replication) may keep the locks, which hold on that one server only.
     """
 
-    url: str | None = _setting(None, "a mysql:// URL, or None for the broker's", _is_name)
+    url: str | None = _setting(
+        None, "a mysql:// URL, or None for the broker's", _is_name, secret=True
+    )
     namespace: str | None = _namespace()
     session_timeout: int = _session_timeout()
+    allow_multi_primary: bool = _setting(
+        default=False, allowed="True or False", accepts=lambda value: isinstance(value, bool)
+    )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import LockLost, LockNotOwned
+from celery_mysqllock.locks.background import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,10 +65,7 @@ class Hold(ABC):
             self.loss = reason
             logger.warning("The lock %r is lost: %s", self.name, reason)
             if self._on_lost is not None:
-                self._telling = threading.Thread(
-                    target=self._tell, name="celery-mysqllock on_lost", daemon=True
-                )
-                self._telling.start()
+                self._telling = start_thread(self._tell, "celery-mysqllock on_lost")
         return True
 
     def _tell(self) -> None:

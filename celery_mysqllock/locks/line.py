@@ -6,6 +6,7 @@ import math
 import random
 import time
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from celery_mysqllock.exceptions import (
@@ -109,6 +110,25 @@ class Line:
         return True
 
 
+class _SlotStatements(NamedTuple):
+    at_once: str
+    if_no_line: str
+    first: str
+
+
+@lru_cache(maxsize=64)
+def _slot_statements(count: int) -> _SlotStatements:
+    """The statements for so many slots; each answers with a slot's number, -1 for none."""
+    free = " ".join(f"WHEN GET_LOCK(%s, 0) = 1 THEN {slot}" for slot in range(count))
+    mine = " ".join(f"WHEN IS_USED_LOCK(%s) = CONNECTION_ID() THEN {slot}" for slot in range(count))
+    return _SlotStatements(
+        at_once=f"SELECT CASE {free} ELSE -1 END",
+        if_no_line=f"SELECT IF(IS_FREE_LOCK(%s), CASE {free} ELSE -1 END, -1)",
+        # A KILL QUERY may have hit the last one after it had taken a slot: hence "mine" first.
+        first=f"SELECT CASE {mine} {free} WHEN GET_LOCK(%s, %s) = 1 THEN 0 ELSE -1 END",
+    )
+
+
 class Slots(Line):
     """The line in front of several slots.
 
@@ -128,15 +148,7 @@ class Slots(Line):
     def __init__(self, names: Sequence[str], gate: str) -> None:
         self._names = tuple(names)
         self._gate = gate
-        count = len(self._names)
-        free = " ".join(f"WHEN GET_LOCK(%s, 0) = 1 THEN {slot}" for slot in range(count))
-        mine = " ".join(
-            f"WHEN IS_USED_LOCK(%s) = CONNECTION_ID() THEN {slot}" for slot in range(count)
-        )
-        self._at_once = f"SELECT CASE {free} ELSE -1 END"
-        self._if_no_line = f"SELECT IF(IS_FREE_LOCK(%s), CASE {free} ELSE -1 END, -1)"
-        # A KILL QUERY may have hit the statement after it had taken a slot: hence "mine" first.
-        self._first = f"SELECT CASE {mine} {free} WHEN GET_LOCK(%s, %s) = 1 THEN 0 ELSE -1 END"
+        self._sql = _slot_statements(len(self._names))
 
     def take(self, session: Session, deadline: Deadline) -> Taken | None:
         """As in ``Line``."""
@@ -146,12 +158,12 @@ class Slots(Line):
         sent = now()
         try:
             if deadline.is_over:
-                slot = session.value(self._at_once, order)
+                slot = session.number(self._sql.at_once, *order)
             else:
-                slot = session.value(self._if_no_line, (self._gate, *order))
+                slot = session.number(self._sql.if_no_line, self._gate, *order)
         except _ENDED_BY_SERVER as error:
             raise _wait_ended(self._gate, error) from error
-        if slot >= 0:
+        if slot is not None and slot >= 0:
             return Taken(order[slot], sent)
         if deadline.is_over or _stand(session, self._gate, deadline) is None:
             return None
@@ -171,7 +183,7 @@ class Slots(Line):
             sent, slot = now(), None
             try:
                 with session.waiting(seconds):
-                    slot = session.value(self._first, (*order, *order, order[0], seconds))
+                    slot = session.number(self._sql.first, *order, *order, order[0], seconds)
             except Interrupted:
                 pass  # woken: look again
             if slot is not None and slot >= 0:

@@ -40,6 +40,7 @@ class Lock(ABC):
 
     Attributes:
         name: The lock's full name, as the server knows it.
+        names: The full names of its slots; that one name when there is one holder.
         note: What the holder is doing, such as a task's id; ``holder()`` shows it to others.
         waited: Seconds that the last ``acquire`` took.
     """

@@ -115,9 +115,9 @@ class MemoryLock(Lock):
     def _take(self, wait: int | None, kept: list[Hold]) -> bool:
         server, deadline, me = _server(), Deadline(wait), object()
         with server.changed:
-            line = server.lines.setdefault(self.name, deque())
             if deadline.is_over:
-                return not line and self._take_free(server, kept)
+                return self.name not in server.lines and self._take_free(server, kept)
+            line = server.lines.setdefault(self.name, deque())
             line.append(me)
             try:
                 return server.changed.wait_for(
@@ -125,6 +125,8 @@ class MemoryLock(Lock):
                 )
             finally:
                 line.remove(me)
+                if not line:
+                    del server.lines[self.name]
                 server.changed.notify_all()
 
     def _take_free(self, server: _Server, kept: list[Hold]) -> bool:

@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, Interrupted, LockLost
+from celery_mysqllock.exceptions import (
+    ConnectionLost,
+    DatabaseError,
+    Interrupted,
+    LockError,
+    LockLost,
+)
 from celery_mysqllock.locks.card import Card, write_card
 from celery_mysqllock.locks.clock import now
 from celery_mysqllock.locks.hold import Hold
@@ -85,7 +91,7 @@ class SessionHold(Hold):
         with self._asking():
             # Twice before it is believed: a killed statement of MariaDB answers NULL as well.
             if self._holds_it() or self._holds_it():
-                self._alive_at = sent
+                self._alive_at = max(sent, self._alive_at)
             elif self.lose("the server says that this session does not hold it"):
                 self.session.hang_up()
         self.raise_if_lost()
@@ -109,7 +115,7 @@ class SessionHold(Hold):
             fence = f"mysqllock:fence:{secrets.token_hex(16)}"
             self._has_more = True
             with self._asking():
-                get_lock(self.session, fence, 0)
+                self._take_fence(fence)
             self.raise_if_lost()
             self._fence = fence
         mark = self._fence[-8:]
@@ -118,13 +124,20 @@ class SessionHold(Hold):
             {f"mysqllock_name_{mark}": self.name, f"mysqllock_fence_{mark}": self._fence},
         )
 
+    def _take_fence(self, fence: str) -> None:
+        try:
+            get_lock(self.session, fence, 0)
+        except (Interrupted, LockError):
+            # Hit by a KILL QUERY that was meant for the wait before. Taken twice does no harm.
+            get_lock(self.session, fence, 0)
+
     @contextmanager
     def _asking(self) -> Iterator[None]:
         try:
             yield
         except ConnectionLost as error:
             self._gone(error)
-        except DatabaseError:
+        except (DatabaseError, LockError):
             raise
         except BaseException as error:
             # A time limit, say. The driver closes a connection whose answer was not read.
@@ -187,8 +200,8 @@ class SessionHold(Hold):
         elif at >= self._alive_at + self._timeout / _PART:
             self._ask(None)
         elif not self._has_card and time.monotonic() > self.began + _WORTH_A_CARD:
-            self._ask(write_card(self.session.connection_id, self._card()))
-            self._has_card = self._has_more = self._asked_at is not None
+            self._has_more = True
+            self._has_card = self._ask(write_card(self.session.connection_id, self._card()))
 
     def _card(self) -> Card:
         process = running_process()
@@ -206,7 +219,7 @@ class SessionHold(Hold):
             return self._ask(None) or self.is_over
         try:
             self.session.receive()
-            self._alive_at = self._asked_at
+            self._alive_at = max(self._asked_at, self._alive_at)
         except DatabaseError as error:
             if isinstance(error, ConnectionLost):
                 self._gone(error)
@@ -237,7 +250,8 @@ class SessionHold(Hold):
         """End the hold and its session, whatever state they are in."""
         self.lose(reason)
         self.session.hang_up()
-        self._asked_at = None
+        if self._asked_at is not None:
+            self.hear()  # an error by now; lets go of the session
 
     def _no_answer(self, at: float) -> None:
         self.lose(f"the server has not answered for {at - self._alive_at:.1f} s")

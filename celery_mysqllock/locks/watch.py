@@ -9,6 +9,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from celery_mysqllock.locks.background import start_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -58,7 +60,7 @@ class Watch:
         self._changed = True
         if not self._runs:
             # More than one may be started, when an exception of a signal comes between; see _run.
-            threading.Thread(target=self._run, name="celery-mysqllock watch", daemon=True).start()
+            start_thread(self._run, "celery-mysqllock watch")
         elif self._asleep:
             self._ring()
 

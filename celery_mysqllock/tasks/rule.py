@@ -94,6 +94,7 @@ class LockRule:
             namespace=place.namespace,
             limit=self.options.limit,
             session_timeout=place.session_timeout,
+            allow_multi_primary=place.allow_multi_primary,
             note=note,
             on_lost=on_lost,
         )

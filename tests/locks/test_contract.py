@@ -72,6 +72,34 @@ def test_a_lock_is_not_re_entrant(make: MakeLock) -> None:
     lock.release()
 
 
+def test_two_threads_cannot_hold_a_lock_with_one_object(make: MakeLock) -> None:
+    lock = make(limit=2)
+    others = [make(limit=2) for _ in range(2)]
+    for other in others:
+        assert other.acquire()
+    results: list[object] = []
+
+    def wait() -> None:
+        try:
+            results.append(lock.acquire(30))
+        except LockError as error:
+            results.append(type(error))
+
+    threads = [threading.Thread(target=wait) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        thread.join(0.2)
+    for other in others:
+        other.release()
+    for thread in threads:
+        thread.join()
+    assert sorted(results, key=str) == [LockError, True]
+    assert lock.owned()
+    lock.release()
+    assert not lock.owned()
+    eventually(lambda: not lock.locked())
+
+
 def test_what_is_not_held_cannot_be_released_or_checked(make: MakeLock) -> None:
     lock, other = make(), make()
     for what in (lock.release, lock.check, lock.fence):

@@ -145,7 +145,7 @@ def test_whenever_a_time_limit_strikes_no_lock_is_left_held(
     mysql_lock: MakeMySQLLock, session: Session, limit: int, what: Callable[[MySQLLock, int], None]
 ) -> None:
     struck = 0
-    for attempt in range(150):
+    for attempt in range(80):
         lock = mysql_lock(limit=limit)
         try:
             with _time_limit(random.uniform(0, 0.03)):  # noqa: S311 - no secret
@@ -159,7 +159,7 @@ def test_whenever_a_time_limit_strikes_no_lock_is_left_held(
         assert not lock.owned(), kept
         for name in lock.names:
             eventually(lambda name=name: used_by(session, name) is None)  # type: ignore[misc]
-    assert struck > 50
+    assert struck > 20
     # What watches and what is pooled is sound.
     told: list[MySQLLock] = []
     lock = mysql_lock(limit=limit, on_lost=told.append)
@@ -197,14 +197,17 @@ def test_an_exception_that_another_thread_raises_leaves_no_lock_held(
     thread = threading.Thread(target=guarded)
     thread.start()
     assert thread.ident is not None
-    for _ in range(100):
-        time.sleep(random.uniform(0, 0.05))  # noqa: S311 - as above
+    for number in range(60):
+        if number % 3 == 0:  # now and then something gets done in between
+            before = len(done)
+            eventually(lambda before=before: len(done) > before)  # type: ignore[misc]
+        else:
+            time.sleep(random.uniform(0, 0.05))  # noqa: S311 - as above
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident), ctypes.py_object(TimeLimit)
         )
     stop.set()
     thread.join()
-    assert done
     eventually(lambda: used_by(session, lock.name) is None)
     with lock:
         lock.check()

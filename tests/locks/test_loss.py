@@ -13,6 +13,7 @@ import pytest
 
 from celery_mysqllock.exceptions import LockLost
 from celery_mysqllock.locks import MySQLLock
+from celery_mysqllock.locks.session_hold import SessionHold
 from celery_mysqllock.mysql import Session, used_by
 from tests.locks.network import Network
 from tests.waiting import eventually
@@ -179,6 +180,32 @@ def test_the_loss_is_logged(
         eventually(lambda: not lock.owned())
     assert lock.name in caplog.text
     with pytest.raises(LockLost):
+        lock.release()
+
+
+def test_a_failure_over_one_session_loses_that_lock_and_no_other(
+    mysql_lock: MakeMySQLLock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tend = SessionHold.tend
+
+    def fail(hold: SessionHold) -> None:
+        if hold.name.endswith(":unlucky"):
+            raise RuntimeError("a bug in the watch")
+        tend(hold)
+
+    monkeypatch.setattr(SessionHold, "tend", fail)
+    told: list[MySQLLock] = []
+    locks = [mysql_lock(name, on_lost=told.append) for name in ("one", "unlucky", "two")]
+    for lock in locks:
+        assert lock.acquire()
+    eventually(lambda: told)
+    time.sleep(4)  # the others are kept alive
+    assert told == [locks[1]]
+    assert "a bug in the watch" in caplog.text
+    with pytest.raises(LockLost, match="its watch failed"):
+        locks[1].release()
+    for lock in (locks[0], locks[2]):
+        lock.check()
         lock.release()
 
 
@@ -354,7 +381,7 @@ def test_a_lock_is_kept_for_much_longer_than_the_session_timeout(
     told: list[MySQLLock] = []
     lock = mysql_lock(on_lost=told.append)
     assert lock.acquire()
-    time.sleep(7)
+    time.sleep(5)
     assert lock.owned()
     lock.check()
     lock.release()

@@ -31,9 +31,8 @@ FOLDER = Path(SETTINGS["folder"])
 
 app = Celery("tests")
 app.conf.update(
-    broker_url=SETTINGS["broker"],
-    broker_transport_options=SETTINGS["broker_options"],
-    mysqllock_url=SETTINGS["locks"],
+    broker_url=SETTINGS["url"],
+    broker_transport_options={"create_table": True},
     mysqllock_session_timeout=6,
     result_backend=f"file://{FOLDER}/results",
     result_chord_retry_interval=0.1,
@@ -181,6 +180,11 @@ def computes(self: Task, key: str) -> str:
     return key
 
 
+def tells_its_process(self: Task, key: str) -> str:
+    note(self.request.id, f"pid-{os.getpid()}")
+    return works(self, key)
+
+
 def dies_once(self: Task, key: str) -> str:
     if is_first(self.request.id):
         note(self.request.id, "begin")
@@ -223,6 +227,7 @@ CASES: dict[str, tuple[Body, dict[str, Any], dict[str, Any]]] = {
     "computes": (computes, {}, {}),
     "loses_and_goes_on": (goes_on, {"on_lost": "log"}, {}),
     "loses_and_dies": (sleeps, {"on_lost": "terminate"}, {}),
+    "tells_its_process": (tells_its_process, {}, {}),
     "dies_once": (dies_once, {}, {"acks_late": True, "reject_on_worker_lost": True}),
 }
 

@@ -16,8 +16,19 @@ MYSQL = "mysql://user:secret@host/db"
 
 def test_the_settings_are_read_from_the_configuration() -> None:
     app = Celery()
-    app.conf.update(mysqllock_url=MYSQL, mysqllock_namespace="mine", mysqllock_session_timeout=60)
-    assert lock_settings(app) == LockSettings(MYSQL, "mine", 60)
+    app.conf.update(
+        mysqllock_url=MYSQL,
+        mysqllock_namespace="mine",
+        mysqllock_session_timeout=60,
+        mysqllock_allow_multi_primary=True,
+    )
+    assert lock_settings(app) == LockSettings(MYSQL, "mine", 60, allow_multi_primary=True)
+
+
+def test_the_url_with_its_password_is_in_no_repr() -> None:
+    app = Celery()
+    app.conf.update(mysqllock_url=MYSQL)
+    assert "secret" not in repr(lock_settings(app))
 
 
 def test_a_namespace_of_the_configuration_works() -> None:
@@ -51,7 +62,8 @@ def test_without_a_mysql_broker_the_url_must_be_set(broker: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("session_timeout", 1), ("namespace", " "), ("url", "")]
+    ("setting", "value"),
+    [("session_timeout", 1), ("namespace", " "), ("url", ""), ("allow_multi_primary", 1)],
 )
 def test_a_wrong_setting_is_named_as_it_is_written(setting: str, value: object) -> None:
     app = Celery()

@@ -81,6 +81,10 @@ class TestTheMainThread:
         assert chained == [MainThreadInterrupt.SIGNAL]
 
 
+@pytest.mark.skipif(
+    sys.gettrace() is not None,
+    reason="a tracer, such as coverage's, takes the exception inside its own code",
+)
 class TestAThread:
     def test_is_taken_out_of_python_code(self) -> None:
         armed, errors = threading.Event(), []

@@ -35,6 +35,7 @@ def test_lock_lost_is_raised_in_a_blocking_call_of_the_main_thread(make: Make) -
     def body() -> None:
         lose(task)
         time.sleep(60)
+        pytest.fail("it was not interrupted")
 
     task = make(body, {})
     with pytest.raises(LockLost, match=rf"Task {task.name}\[None\] has lost the lock"):
@@ -107,6 +108,7 @@ def test_the_signal_tells_of_it_once(make_one: Make) -> None:
     def body() -> None:
         lose(task)
         time.sleep(60)
+        pytest.fail("it was not interrupted")
 
     task = make_one(body, {})
     lock_lost.connect(see)

@@ -1,0 +1,1 @@
+"""What the tests cannot show: faults by the dozen, torture, and figures beside the peers."""

@@ -1,0 +1,1 @@
+"""Are critical sections ever two at a time? Holders, sessions and the server are hit by turns."""
