@@ -187,7 +187,7 @@ class Channel(Settling):
         """Give back what was claimed and is not running, and close."""
         if self.closed:
             return
-        is_connected = self.connection.verify_connection(self.connection)
+        is_connected = self.connection.is_intact
         try:
             if self._stream is not None:
                 self._stream.close(self._give_back())

@@ -99,6 +99,11 @@ class Sessions:
         )
 
     @property
+    def consumes(self) -> bool:
+        """Whether ``consumer`` was asked for."""
+        return self._consumer is not None
+
+    @property
     def consumer(self) -> Consumer:
         """This connection's identity as a consumer, alive from the first use on.
 

@@ -110,6 +110,15 @@ class Transport(virtual.Transport):
         return replace(address, tls=tls) if tls else address
 
     def verify_connection(self, connection: Transport) -> bool:  # noqa: ARG002 - kombu's signature
+        """Whether kombu may go on with this connection; False has it make another, unasked.
+
+        A connection that consumes is never replaced like that: its loss is an error to be seen.
+        """
+        sessions = self._sessions
+        return sessions is not None and (sessions.consumes or sessions.main.is_open)
+
+    @property
+    def is_intact(self) -> bool:
         """Whether the sessions are open, as far as is known."""
         sessions = self._sessions
         return sessions is not None and sessions.main.is_open and self._error is None

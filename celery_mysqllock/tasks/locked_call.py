@@ -110,31 +110,33 @@ class LockedCall:
     def run(self, place: tuple[Any, LockSettings, str], body: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Run the body under the lock; errors as in ``run_locked``."""
         # A time limit, a shutdown or a loss may raise between any two of these lines. So the lock
-        # is asked for inside the try, and giving it back has a second chance.
+        # is asked for inside the try, and giving it back has a second chance outside of it.
         acquired = ok = over = False
         try:
-            acquired = self._acquire()
-            if not acquired:
-                return answer_conflict(self, self.lock.holder())
-            self._tell_acquired()
-            _active[place] = self
-            self._loss.begin(self.lock)
-            result = body()
-            ok = True
-            return result
-        finally:
             try:
-                self._loss.end()
-                _active.pop(place, None)
+                acquired = self._acquire()
+                if not acquired:
+                    return answer_conflict(self, self.lock.holder())
+                self._tell_acquired()
+                _active[place] = self
+                self._loss.begin(self.lock)
+                result = body()
+                ok = True
+                return result
+            finally:
+                self._end(place)
                 if acquired:
                     self._release(ok=ok)
                     over = True
-            finally:
-                if not over:
-                    self._loss.end()
-                    _active.pop(place, None)
-                    with contextlib.suppress(LockNotOwned, LockLost):
-                        self.lock.release()
+        finally:
+            if not over:
+                self._end(place)
+                with contextlib.suppress(LockNotOwned, LockLost):
+                    self.lock.release()
+
+    def _end(self, place: tuple[Any, LockSettings, str]) -> None:
+        self._loss.end()
+        _active.pop(place, None)
 
     @property
     def is_direct(self) -> bool:

@@ -61,8 +61,7 @@ class Loss:
         """The body has ended: from now on nothing is raised or killed. May be called again."""
         if self._interrupt is not None:
             self._interrupt.disarm()
-        with self._mutex:
-            self._running = False
+        self._running = False
 
     def lost(self, lock: MySQLLock | MemoryLock) -> None:
         """The lock is lost; called by the thread that watches it, or by who finds it at the end."""
@@ -84,14 +83,10 @@ class Loss:
             waited=lock.waited,
             held=lock.held_for,
         )
-        if self._on_lost == "terminate":
-            self._terminate()
-
-    def _terminate(self) -> None:
-        with self._mutex:
-            if self._running:
-                # Nothing in the process can catch it, and Celery sees WorkerLostError.
-                os.kill(os.getpid(), signal.SIGKILL)
+        if self._on_lost == "terminate" and self._running:
+            # Nothing in the process can catch it, and Celery sees WorkerLostError. The body may
+            # end just now, but not its release: that waits for the thread that runs this.
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def found_at_the_end(self, lock: MySQLLock | MemoryLock, error: LockLost, *, ok: bool) -> None:
         """The release found that the lock was lost before the body ended.
