@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-mysql lint format clean
+.PHONY: help demo test test-mysql conformance torture faults bench bench-scale lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is to make
@@ -25,6 +25,22 @@ test: $(VENV)/.dev  ## Run the tests, with coverage, on the server that MYSQLLOC
 
 test-mysql:  ## Run the tests on a real MySQL
 	MYSQLLOCK_SERVER=mysql $(MAKE) test
+
+conformance: $(VENV)/.dev  ## Run kombu's own integration suite on the broker
+	$(BIN)/python -m pytest tests/conformance/kombu_suite.py
+
+torture: $(VENV)/.bench  ## Torture the locks (2 to 4 minutes)
+	$(BIN)/python -m benchmarks.torture
+
+faults: $(VENV)/.bench  ## Kill workers, producers, sessions and the server (2.5 minutes)
+	$(BIN)/python -m benchmarks.faults
+
+bench: $(VENV)/.bench  ## Measure beside Redis, RabbitMQ and SQLAlchemy (11 minutes)
+	$(BIN)/python -m benchmarks.broker $(if $(PICTURES),--pictures $(PICTURES))
+	$(BIN)/python -m benchmarks.locks
+
+bench-scale: $(VENV)/.bench  ## Backlogs to 5e6 rows, fleets to 32, 1e5 delayed tasks (2 minutes)
+	$(BIN)/python -m benchmarks.broker.scale
 
 lint: $(VENV)/.dev  ## Check style, types and imports
 	$(BIN)/ruff format --check
@@ -45,6 +61,10 @@ $(VENV)/.demo: pyproject.toml
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --disable-pip-version-check --editable . --group demo
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.demo
+	$(BIN)/python -m pip install --disable-pip-version-check --group bench
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

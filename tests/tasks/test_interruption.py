@@ -1,4 +1,4 @@
-"""A time limit, a shutdown or a loss may raise between any two lines: the lock is free all the same.
+"""A time limit, a shutdown or a loss may raise between any two lines: the lock is free even so.
 
 ``sys.settrace`` raises at each line of the tasks room in turn.
 """
@@ -68,14 +68,14 @@ def test_the_lock_is_free_wherever_the_call_was_interrupted(
 ) -> None:
     task = make_one(ran, {"include_args": True})
     other = task.lock_for()
-    places = []
+    places: list[str] = []
     if conflict:
         assert other.acquire()
     while place := _interrupted_at(len(places) + 1, task):
         places.append(place)
         assert other.owned() == conflict
         assert other.locked() == conflict, f"the lock is left behind at {place}"
-        assert MainThreadInterrupt._armed == [], place
+        assert MainThreadInterrupt._armed == [], place  # noqa: SLF001 - nothing else shows it
         with pytest.raises(LockNotOwned):
             current_lock()
     if conflict:
