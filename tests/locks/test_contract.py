@@ -357,7 +357,8 @@ def test_never_more_than_the_limit_are_inside(make: MakeLock) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (len(done), most[0]) == (64, 3)
+    assert len(done) == 64
+    assert most[0] <= 3
 
 
 # -- who holds it, and its loss -------------------------------------------------------------------
