@@ -6,10 +6,14 @@ import ctypes
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from types import FrameType
+
+# Rounds of a loop, in the first of which the interpreter raises what is outstanding.
+_BYTECODES = 10
 
 
 class Interrupt(Protocol):
@@ -101,7 +105,7 @@ class ThreadInterrupt:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._thread = 0
-        self._fired = False
+        self._fired: type[Exception] | None = None
 
     def arm(self) -> None:
         """Begin the block."""
@@ -111,21 +115,28 @@ class ThreadInterrupt:
         """Raise the error's class in the block, if it has not ended."""
         with self._mutex:
             if self._thread:
-                self._fired = True
-                self._set(type(error))
+                self._fired = type(error)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self._thread), ctypes.py_object(self._fired)
+                )
 
     def disarm(self) -> None:
-        """End the block, and take back what was fired too late to be raised in it."""
-        with self._mutex:
-            if self._fired:
-                self._set(None)
-            self._thread, self._fired = 0, False
+        """End the block, and take in what was fired too late to be raised in it."""
+        try:
+            self._disarm()
+        except Exception as late:
+            if type(late) is not self._fired:
+                raise
+            self._disarm()
 
-    def _set(self, error: type[Exception] | None) -> None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(self._thread),
-            ctypes.py_object() if error is None else ctypes.py_object(error),
-        )
+    def _disarm(self) -> None:
+        with self._mutex:
+            self._thread = 0
+        if self._fired is not None:
+            # What is outstanding is raised here. To call it off with NULL would leave CPython
+            # 3.11 looking for it for ever: slow from then on, and an endless loop when traced.
+            for _ in range(_BYTECODES):
+                time.sleep(0)
 
 
 class _GreenletInterrupt:

@@ -43,10 +43,6 @@ def test_lock_lost_is_raised_in_a_blocking_call_of_the_main_thread(make: Make) -
     assert not task.lock_for().locked()
 
 
-@pytest.mark.skipif(
-    sys.gettrace() is not None,
-    reason="a tracer, such as coverage's, takes the exception inside its own code",
-)
 def test_lock_lost_is_raised_in_another_thread(make: Make) -> None:
     def body() -> None:
         lose(task)
