@@ -19,7 +19,8 @@ demo: $(VENV)/.demo  ## Show the product at work on a private server
 
 test: $(VENV)/.dev  ## Run the tests, with coverage, on the server that MYSQLLOCK_SERVER names
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/coverage run -m pytest --numprocesses 4 --dist worksteal $(PYTEST_OPTIONS)
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 test-mysql:  ## Run the tests on a real MySQL

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from celery_mysqllock.devserver import private_server
-from celery_mysqllock.mysql import Address
+from celery_mysqllock.exceptions import DatabaseError
+from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from celery_mysqllock.devserver import DevServer, GivenServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs_are_not_measured() -> None:
+    """Measure pytest alone: a program that is killed reports nothing, a measured one is slow."""
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
 @pytest.fixture(scope="session")
@@ -27,4 +36,16 @@ def url(server: DevServer | GivenServer) -> Iterator[str]:
     """The URL of an empty database that this test alone uses."""
     database = server.create_database()
     yield database
+    _end_sessions(database)
     server.drop_database(Address.parse(database).database)
+
+
+def _end_sessions(url: str) -> None:
+    """End what the sessions of killed programs are at; the server would wait for it to end."""
+    with Session(Address.parse(url)) as session:
+        for connection_id in session.query(
+            "SELECT id FROM information_schema.processlist WHERE db = DATABASE() "
+            "AND id <> CONNECTION_ID()"
+        ):
+            with suppress(DatabaseError):  # it has just ended
+                session.execute("KILL %s", connection_id)

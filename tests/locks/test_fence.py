@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,6 +77,40 @@ def test_a_write_changes_nothing_once_the_lock_is_lost(
     with pytest.raises(LockLost):
         lock.release()
     other.release()
+
+
+def test_a_write_that_waited_for_its_row_changes_nothing_once_the_lock_is_lost(
+    ledger: Session, mysql_lock: MakeMySQLLock, url: str
+) -> None:
+    lock, other = mysql_lock(), mysql_lock()
+    assert lock.acquire()
+    condition, parameters = lock.fence()
+    with Session(Address.parse(url)) as late, ThreadPoolExecutor() as threads:
+        ledger.execute("START TRANSACTION")
+        ledger.execute("UPDATE account SET balance = 1 WHERE id = 1")
+        write = threads.submit(_write_with, late, condition, parameters, 7)
+        with Session(Address.parse(url)) as onlooker:
+            eventually(lambda: _waits_for_a_row(onlooker, late.connection_id))
+        assert other.reset()
+        assert other.acquire()
+        ledger.execute("COMMIT")
+        assert write.result() == 0
+    assert ledger.value("SELECT balance FROM account WHERE id = 1") == 1
+    with pytest.raises(LockLost):
+        lock.release()
+    other.release()
+
+
+def _waits_for_a_row(session: Session, connection_id: int) -> bool:
+    # InnoDB shows its transactions anew only after a tenth of a second without a look.
+    time.sleep(0.15)
+    return bool(
+        session.value(
+            "SELECT COUNT(*) FROM information_schema.innodb_trx "
+            "WHERE trx_mysql_thread_id = %s AND trx_state = 'LOCK WAIT'",
+            (connection_id,),
+        )
+    )
 
 
 def test_two_locks_fence_one_write(ledger: Session, mysql_lock: MakeMySQLLock) -> None:

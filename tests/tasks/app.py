@@ -121,12 +121,16 @@ def rejects_once(self: Task, key: str) -> str:
     raise Reject(key, requeue=True)
 
 
+def _await_first_attempt(task: Task) -> None:
+    """Wait until its state is stored, which else might overwrite the result of the second."""
+    wait_until(lambda: app.AsyncResult(task.request.id).state == "RETRY")
+
+
 def retries(self: Task, key: str) -> str:
     """Retries at once, and takes its time to end, with the lock."""
     note(self.request.id, "begin")
     if self.request.retries:
-        # so that the first attempt's state is not stored after the result of this one
-        wait_until(lambda: app.AsyncResult(self.request.id).state == "RETRY")
+        _await_first_attempt(self)
         return key
     try:
         raise self.retry(countdown=0)
@@ -139,6 +143,7 @@ def retries(self: Task, key: str) -> str:
 def autoretries(self: Task, key: str) -> str:
     note(self.request.id, "begin")
     if self.request.retries:
+        _await_first_attempt(self)
         return key
     raise ValueError(key)
 
