@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -63,14 +64,23 @@ def command(
     monkeypatch.delenv(URL_VARIABLE, raising=False)
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, stdin: int | None = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "celery_mysqllock.devserver", *arguments],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(
+        *arguments: str,
+        stdin: int | None = subprocess.DEVNULL,
+        hangup: signal.Handlers = signal.SIG_DFL,
+    ) -> subprocess.Popen[str]:
+        # What a signal does is inherited, and the tests may run under nohup.
+        before = signal.signal(signal.SIGHUP, hangup)
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery_mysqllock.devserver", *arguments],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            signal.signal(signal.SIGHUP, before)
         started.append(process)
         return process
 

@@ -52,6 +52,14 @@ def test_a_signal_ends_the_server_and_removes_its_files(
     assert not any(temporary.iterdir())
 
 
+def test_under_nohup_a_hangup_ends_nothing(command: Start) -> None:
+    process = command(hangup=signal.SIG_IGN)
+    url = first_line(process)
+    process.send_signal(signal.SIGHUP)
+    assert answers(url)
+    assert process.poll() is None
+
+
 def test_sigkill_of_the_command_ends_the_server_and_removes_its_files(
     command: Start, temporary: Path
 ) -> None:
