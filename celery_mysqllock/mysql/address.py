@@ -29,7 +29,7 @@ class Address:
         port: TCP port.
         unix_socket: Path of a socket file; when given, host and port are not used.
         connect_timeout: Seconds to wait for a connection.
-        tls: How the connection is encrypted, None for not at all.
+        tls: How the connection is encrypted; None for if the server can, but not on a socket file.
     """
 
     host: str
@@ -47,8 +47,8 @@ class Address:
 
         Reserved characters in user, password and database are percent-encoded, as in any URL.
         The query may hold ``unix_socket`` (a path), ``connect_timeout`` (seconds, else what the
-        caller says), and for an encrypted connection ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and
-        ``ssl_key`` as MySQL's own clients take them; see ``Tls``.
+        caller says), and ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key`` as MySQL's own
+        clients take them; see ``Tls``.
 
         Raises:
             SettingsError: The URL is not of this form; the message never holds the password.
@@ -122,6 +122,11 @@ class Address:
             unix_socket=options.get("unix_socket"),
             tls=Tls.read(tls, str(self)) or self.tls,
         )
+
+    @property
+    def effective_tls(self) -> Tls:
+        """``tls``, or what stands for None."""
+        return self.tls or Tls("DISABLED" if self.unix_socket else "PREFERRED")
 
     def url(self) -> str:
         """The URL with the password in it, for a child process's environment only."""

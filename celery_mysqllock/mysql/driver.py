@@ -5,18 +5,30 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any
 
+import pymysql
 from pymysql.constants import COMMAND
+
+from celery_mysqllock.mysql.tls import trusting_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import pymysql
-
-    Connection = pymysql.Connection[Any]
+    # generic in its stubs only
+    _PyMySQLConnection = pymysql.Connection[pymysql.cursors.Cursor]
+else:
+    _PyMySQLConnection = pymysql.Connection
 
 # ruff: noqa: SLF001 - this module is there to keep the driver's private names in one place
+
+
+class Connection(_PyMySQLConnection):
+    """A connection that is encrypted if the server can, unless it is told otherwise."""
+
+    def _create_ssl_ctx(self, sslp: ssl.SSLContext | dict[str, Any]) -> ssl.SSLContext:
+        return sslp if isinstance(sslp, ssl.SSLContext) else trusting_context()
 
 
 def descriptor(connection: Connection) -> int:

@@ -8,7 +8,6 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pymysql
 from pymysql.constants import CLIENT
 
 from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, MySQLLockError
@@ -19,6 +18,7 @@ from celery_mysqllock.mysql.server import Server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pymysql.cursors import Cursor
     from typing_extensions import Self
 
     from celery_mysqllock.mysql.address import Address
@@ -47,7 +47,7 @@ class Session:
         self.address = address
         self.idle_timeout = idle_timeout
         self.patience = patience
-        self._connection: pymysql.Connection[Any] | None = None
+        self._connection: driver.Connection | None = None
         self._mutex = threading.RLock()
         self._server: Server | None = None
         self._connection_id = 0
@@ -79,11 +79,12 @@ class Session:
             raise
         return self
 
-    def _connect(self) -> pymysql.Connection[Any]:
+    def _connect(self) -> driver.Connection:
         place: dict[str, Any] = {"host": self.address.host, "port": self.address.port}
         if self.address.unix_socket:
             place = {"unix_socket": self.address.unix_socket}
-        return pymysql.connect(
+        tls = self.address.effective_tls
+        return driver.Connection(
             **place,
             user=self.address.user,
             password=self.address.password,
@@ -95,7 +96,8 @@ class Session:
             autocommit=True,
             program_name="celery-mysqllock",
             client_flag=CLIENT.MULTI_STATEMENTS,
-            ssl=self.address.tls.context() if self.address.tls else None,
+            ssl=tls.context(),
+            ssl_disabled=tls.mode == "DISABLED",
         )
 
     def _prepare(self) -> None:
@@ -308,12 +310,12 @@ class Session:
                 raise
 
     @contextmanager
-    def _cursor(self) -> Iterator[pymysql.cursors.Cursor]:
+    def _cursor(self) -> Iterator[Cursor]:
         with self._mutex, self._translated() as connection, connection.cursor() as cursor:
             yield cursor
 
     @contextmanager
-    def _translated(self) -> Iterator[pymysql.Connection[Any]]:
+    def _translated(self) -> Iterator[driver.Connection]:
         connection = self._usable()
         try:
             yield connection
@@ -326,7 +328,7 @@ class Session:
             self.close()
         return translated
 
-    def _usable(self) -> pymysql.Connection[Any]:
+    def _usable(self) -> driver.Connection:
         if self._connection is None:
             raise ConnectionLost(f"The session with {self.address} is closed.")
         return self._connection

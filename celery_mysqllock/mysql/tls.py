@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import SettingsError
@@ -11,9 +12,9 @@ from celery_mysqllock.exceptions import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: From the weakest to the strongest: encrypted; with a certificate of a known authority; which is
-#: also the host's own.
-MODES = ("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
+#: From the weakest to the strongest: plain; encrypted if the server can; encrypted; with a
+#: certificate of a known authority; which is also the host's own.
+MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 # Celery's broker_use_ssl has Python's names for what MySQL calls otherwise.
 _PYTHON_NAMES = {
     "ca_certs": "ca",
@@ -31,8 +32,9 @@ class Tls:
     """An encrypted connection, in the words of MySQL's clients.
 
     Attributes:
-        mode: ``REQUIRED`` encrypts, ``VERIFY_CA`` also checks who signed the server's
-            certificate, ``VERIFY_IDENTITY`` also that it is the host's.
+        mode: ``DISABLED`` does not encrypt, ``PREFERRED`` does if the server can, ``REQUIRED`` in
+            any case, ``VERIFY_CA`` also checks who signed the server's certificate,
+            ``VERIFY_IDENTITY`` also that it is the host's.
         ca: Path of the authorities' certificates, None for the system's.
         cert: Path of the client's certificate, None for none.
         key: Path of its key, None when it is in ``cert``.
@@ -92,12 +94,14 @@ class Tls:
         values = {name: getattr(self, name) for name in _OPTIONS}
         return {f"ssl_{name}": value for name, value in values.items() if value is not None}
 
-    def context(self) -> ssl.SSLContext:
-        """What the socket is wrapped with.
+    def context(self) -> ssl.SSLContext | None:
+        """What the socket is wrapped with, None where it need not be.
 
         Raises:
             SettingsError: A file cannot be read.
         """
+        if self.mode in ("DISABLED", "PREFERRED"):
+            return None
         try:
             context = ssl.create_default_context(cafile=self.ca)
             if self.cert:
@@ -108,6 +112,20 @@ class Tls:
         if self.mode == "REQUIRED":
             context.verify_mode = ssl.CERT_NONE
         return context
+
+
+@cache
+def trusting_context() -> ssl.SSLContext:
+    """What a connection is encrypted with that checks nothing and has no certificate.
+
+    One for the whole process. The driver would make its own for each connection and load the
+    system's authorities into it, of which it makes no use: 18 ms each time, and OpenSSL locks
+    that a fork in another thread leaves locked in the child for ever.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _mode_of(options: Mapping[str, Any]) -> str:

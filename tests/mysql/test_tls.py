@@ -26,9 +26,27 @@ def encrypting(url: str) -> Address:
     return address
 
 
-def test_the_connection_is_encrypted(encrypting: Address) -> None:
-    with Session(replace(encrypting, tls=Tls(mode="REQUIRED"))) as session:
-        assert session.query("SHOW STATUS LIKE 'Ssl_cipher'")[0][1]
+@pytest.mark.parametrize(
+    ("tls", "is_encrypted"),
+    [(None, True), (Tls("PREFERRED"), True), (Tls("REQUIRED"), True), (Tls("DISABLED"), False)],
+)
+def test_the_connection_is_encrypted_as_the_mode_says(
+    encrypting: Address, tls: Tls | None, *, is_encrypted: bool
+) -> None:
+    with Session(replace(encrypting, tls=tls)) as session:
+        assert bool(session.query("SHOW STATUS LIKE 'Ssl_cipher'")[0][1]) == is_encrypted
+
+
+def test_a_connection_that_checks_nothing_loads_no_authorities(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # OpenSSL holds locks meanwhile, and a child that another thread forks then hangs.
+    def load(*_: object) -> None:
+        raise AssertionError("authorities are loaded")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", load)
+    with Session(Address.parse(url)) as session:
+        assert session.value("SELECT 1") == 1
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(encrypting: Address) -> None:
