@@ -20,6 +20,7 @@ from benchmarks.load import Load
 from benchmarks.locks import kinds
 from benchmarks.locks.handover import after_kill, after_release
 from benchmarks.locks.pair import OVERHEAD, pair_costs, ratio
+from benchmarks.one_core import on_one_core
 from benchmarks.redis_server import redis_server
 from celery_mysqllock.devserver import private_server
 from celery_mysqllock.mysql import Address, Session
@@ -46,20 +47,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(private_server())
-        redis_url = ""
+        redis_url, pids = "", [server.pid] if server.private else []
         try:
-            redis_url, _ = stack.enter_context(redis_server(durable=False))
+            redis_url, pid = stack.enter_context(redis_server(durable=False))
+            pids.append(pid)
         except (FileNotFoundError, TimeoutError) as error:
             console.print(f"Redis is skipped: {error}")
         with Session(Address.parse(server.url)) as session:
             version = str(session.server)
         stack.callback(shutil.rmtree, kinds.FLOCK_FOLDER, ignore_errors=True)
-        _measure(console, options, version, (server.url, redis_url))
+        # Redis has no TLS here either
+        urls = (f"{server.url}?ssl_mode=DISABLED", redis_url)
+        _measure(console, options, version, urls, pids)
     return 0
 
 
 def _measure(
-    console: Console, options: argparse.Namespace, version: str, urls: tuple[str, str]
+    console: Console,
+    options: argparse.Namespace,
+    version: str,
+    urls: tuple[str, str],
+    pids: list[int],
 ) -> None:
     load = Load()
     handed_over = kinds.without_missing(_HANDED_OVER, urls[1])
@@ -75,7 +83,8 @@ def _measure(
 
             return seen
 
-        costs = pair_costs(*urls, options.rounds, step("pairs", options.rounds))
+        with on_one_core(pids):
+            costs = pair_costs(*urls, options.rounds, step("pairs", options.rounds))
         released = {
             kind: after_release(
                 kind, urls, options.handovers, step(f"release, {kind}", options.handovers)

@@ -66,7 +66,11 @@ def make(kind: str, name: str, mysql_url: str, redis_url: str) -> Pair:
 def _by_pymysql(kind: str, name: str, url: str) -> Pair:
     address = Address.parse(url)
     cursor = pymysql.connect(
-        host=address.host, port=address.port, user=address.user, password=address.password
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        password=address.password,
+        ssl_disabled=True,
     ).cursor()
 
     def run(sql: str, *values: object) -> object:

@@ -9,7 +9,8 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 import pymysql
-from pymysql.constants import COMMAND
+from pymysql.constants import COMMAND, CR
+from pymysql.err import OperationalError, raise_mysql_exception
 
 from celery_mysqllock.mysql.tls import trusting_context
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     _PyMySQLConnection = pymysql.Connection[pymysql.cursors.Cursor]
 else:
     _PyMySQLConnection = pymysql.Connection
+
+# What answers a SELECT of one number, in MySQL's protocol; each with a header of its length and its
+# place in the answer.
+_PACKETS = ("count of columns", "column", "end of columns", "row", "end of rows")
+_HEADER = 4
+_ERROR, _NULL = 0xFF, 0xFB
+_CHUNK = 4096
 
 # ruff: noqa: SLF001 - this module is there to keep the driver's private names in one place
 
@@ -76,18 +84,53 @@ def set_patience(connection: Connection, seconds: float) -> None:
 def number(connection: Connection, sql: str, parameters: Sequence[object]) -> int | None:
     """Run a SELECT of one number and return it.
 
-    Describing a result costs the driver more than running GET_LOCK costs the server; the
-    description of one number is read and left aside.
+    Describing a result costs the driver more than running GET_LOCK costs the server. Here the
+    packets of the answer are read in one go, and the description is skipped.
     """
-    read: Callable[[], Any] = connection._read_packet
     escape: Callable[[object], str] = connection.escape
     text = sql % tuple([escape(value) for value in parameters])
     connection._execute_command(COMMAND.COM_QUERY, text)  # type: ignore[attr-defined]
-    for _ in ("count of columns", "the column", "end of columns"):
-        read()
-    answer = read().read_length_coded_string()
-    read()  # end of rows
-    return None if answer is None else int(answer)
+    answer, at = _first_bytes(connection), 0
+    for number, packet in enumerate(_PACKETS, 1):
+        while len(answer) < at + _HEADER or len(answer) < at + _HEADER + _length(answer, at):
+            answer += _more_bytes(connection)
+        length, at = _length(answer, at), at + _HEADER
+        if answer[at - 1] != number:
+            connection._force_close()  # type: ignore[attr-defined]
+            raise OperationalError(CR.CR_SERVER_LOST, "The server ended the session.")
+        if answer[at] == _ERROR:
+            raise_mysql_exception(answer[at : at + length])
+        if packet == "row":
+            row = answer[at : at + length]
+        at += length
+    return None if row[0] == _NULL else int(row[1:])
+
+
+def _first_bytes(connection: Connection) -> bytes:
+    connection._sock.settimeout(connection._read_timeout)  # type: ignore[attr-defined]
+    # where the driver notes what it has set
+    connection._current_timeout = connection._read_timeout  # type: ignore[attr-defined]
+    return _more_bytes(connection)
+
+
+def _more_bytes(connection: Connection) -> bytes:
+    try:
+        found: bytes = connection._rfile.read1(_CHUNK)  # type: ignore[attr-defined]
+    except OSError as error:
+        connection._force_close()  # type: ignore[attr-defined]
+        raise OperationalError(CR.CR_SERVER_LOST, f"The answer did not come: {error}") from error
+    except BaseException:
+        # An answer that is half read belongs to nobody.
+        connection._force_close()  # type: ignore[attr-defined]
+        raise
+    if not found:
+        connection._force_close()  # type: ignore[attr-defined]
+        raise OperationalError(CR.CR_SERVER_LOST, "The server ended the session.")
+    return found
+
+
+def _length(answer: bytes, at: int) -> int:
+    return answer[at] + (answer[at + 1] << 8) + (answer[at + 2] << 16)
 
 
 def send(connection: Connection, sql: str | None) -> None:
