@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.exceptions import ConnectionLost, DatabaseError
+from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, TableMissing
 from celery_mysqllock.mysql import Address, Session, driver
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_a_number_arrives_whole_in_however_many_pieces(
 
 
 def test_an_error_leaves_the_session_usable(session: Session) -> None:
-    with pytest.raises(DatabaseError, match="nowhere"):
+    with pytest.raises(TableMissing, match="nowhere"):
         session.number("SELECT a FROM nowhere")
     with pytest.raises(DatabaseError, match="1242"):  # after the description of the column
         session.number("SELECT (SELECT 1 UNION SELECT 2)")
