@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Payload = dict[str, Any]
 
 _JSON, _TEXT, _BASE64 = "json", "text", "base64"
+_write_json = json.JSONEncoder(ensure_ascii=False).encode
 _ENVELOPE = frozenset({"body", "headers", "properties"})
 _FIELDS: dict[str, tuple[type, str]] = {
     "task": (str, "a string"),
@@ -38,9 +39,8 @@ def write(payload: Payload) -> str:
     for transient in ("delivery_tag", "body_encoding"):
         properties.pop(transient, None)
     body, encoding = _write_body(payload)
-    return json.dumps(
-        {**payload, "properties": properties, "body": body, "body-encoding": encoding},
-        ensure_ascii=False,
+    return _write_json(
+        {**payload, "properties": properties, "body": body, "body-encoding": encoding}
     )
 
 

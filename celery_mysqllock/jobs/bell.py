@@ -10,6 +10,7 @@ the statement is never trusted: whoever wakes looks into the queue.
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import (
@@ -36,12 +37,17 @@ _NOT_AT_ALL = 2
 _SLEEP = 10
 
 
-def bells(namespace: str, queue: str) -> list[str]:
+#: What SQL calls the names of a queue's bells.
+BELL_PARAMETERS = tuple(f"bell{slot}" for slot in range(SLOTS))
+
+
+@lru_cache(maxsize=256)
+def bells(namespace: str, queue: str) -> tuple[str, ...]:
     """The names of a queue's bells."""
-    return [lock_name(namespace, "bell", queue, str(slot)) for slot in range(SLOTS)]
+    return tuple(lock_name(namespace, "bell", queue, str(slot)) for slot in range(SLOTS))
 
 
-def ringing(namespace: str, queue: str) -> tuple[str, list[str]]:
+def ringing(namespace: str, queue: str) -> tuple[str, tuple[str, ...]]:
     """An SQL expression for the connection id of a consumer that sleeps, and its parameters."""
     names = bells(namespace, queue)
     return f"COALESCE({', '.join(['IS_USED_LOCK(%s)'] * len(names))})", names

@@ -1,12 +1,23 @@
 -- Every statement on the job table, each in a named block.
 -- {jobs} is the table; values are %(name)s parameters. Ages count from the server's clock.
 
--- name: put
--- Store one message: queued, or scheduled when it is not due for a while.
+-- name: put_and_find_sleeper
+-- Store one message, and find the connection of a consumer that sleeps and can be rung.
+INSERT INTO {jobs} (message, queue, claim_order, expires_at)
+VALUES (%(message)s, %(queue)s, %(claim_order)s,
+        UTC_TIMESTAMP(6) + INTERVAL %(lifetime)s SECOND);
+SELECT COALESCE(IS_USED_LOCK(%(bell0)s), IS_USED_LOCK(%(bell1)s), IS_USED_LOCK(%(bell2)s),
+                IS_USED_LOCK(%(bell3)s), IS_USED_LOCK(%(bell4)s), IS_USED_LOCK(%(bell5)s),
+                IS_USED_LOCK(%(bell6)s), IS_USED_LOCK(%(bell7)s));
+
+-- name: put_and_find_sweeper
+-- Store one message that is not due for a while, and find the connection of the sweeper, which
+-- sleeps until the next one is due.
 INSERT INTO {jobs} (message, queue, claim_order, job_status, due_at, expires_at)
-VALUES (%(message)s, %(queue)s, %(claim_order)s, IF(%(delay)s IS NULL, 0, 2),
+VALUES (%(message)s, %(queue)s, %(claim_order)s, 2,
         UTC_TIMESTAMP(6) + INTERVAL %(delay)s SECOND,
         UTC_TIMESTAMP(6) + INTERVAL %(lifetime)s SECOND);
+SELECT IS_USED_LOCK(%(sweeper)s);
 
 -- name: lock_oldest
 -- The first jobs in line that no other consumer is claiming just now, locked until the commit.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import DatabaseError
-from celery_mysqllock.jobs.bell import ring, ringing, wake
+from celery_mysqllock.jobs.bell import BELL_PARAMETERS, bells, ring, wake
 from celery_mysqllock.jobs.claims import Claims
 from celery_mysqllock.jobs.job import (
     HIGHEST_PRIORITY,
@@ -54,28 +54,24 @@ class JobTable(Claims):
                 ConnectionLost it may have been, as with any broker.
         """
         check_queue_name(queue)
-        values = {
+        values: dict[str, object] = {
             "message": message,
             "queue": queue,
             "claim_order": HIGHEST_PRIORITY - priority,
             "delay": delay,
             "lifetime": lifetime,
         }
-        sleeper, names = (
-            ringing(self._namespace, queue)
-            if delay is None
-            else ("IS_USED_LOCK(%s)", [sweeper_lock(self._namespace)])
-        )
-        for number, name in enumerate(names):
-            sleeper = sleeper.replace("%s", f"%(bell{number})s", 1)
-            values[f"bell{number}"] = name
-        script = f"{self._sql['put']}; SELECT LAST_INSERT_ID(), {sleeper}"
-        stored, rung = retried(lambda: self._session.script(script, values))
-        if stored != 1:
+        if delay is None:
+            statement = "put_and_find_sleeper"
+            values |= zip(BELL_PARAMETERS, bells(self._namespace, queue), strict=True)
+        else:
+            statement = "put_and_find_sweeper"
+            values["sweeper"] = sweeper_lock(self._namespace)
+        stored = retried(lambda: self._session.insert(self._sql[statement], values))
+        if stored.rows != 1:
             raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
-        job_id, connection_id = rung[0]
-        wake(self._session, connection_id)
-        return int(job_id)
+        wake(self._session, stored.number)
+        return stored.row_id
 
     # -- what no living consumer does -------------------------------------------------------------
 

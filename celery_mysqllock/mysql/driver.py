@@ -6,26 +6,23 @@ import contextlib
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pymysql
 from pymysql.constants import COMMAND, CR
-from pymysql.err import OperationalError, raise_mysql_exception
+from pymysql.err import Error, OperationalError, raise_mysql_exception
 
 from celery_mysqllock.mysql.tls import trusting_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     # generic in its stubs only
     _PyMySQLConnection = pymysql.Connection[pymysql.cursors.Cursor]
 else:
     _PyMySQLConnection = pymysql.Connection
 
-# What answers a SELECT of one number, in MySQL's protocol; each with a header of its length and its
-# place in the answer.
-_PACKETS = ("count of columns", "column", "end of columns", "row", "end of rows")
-_HEADER = 4
+_HEADER = 4  # bytes before each packet: its length and its place in the answer
 _ERROR, _NULL = 0xFF, 0xFB
 _CHUNK = 4096
 
@@ -81,56 +78,114 @@ def set_patience(connection: Connection, seconds: float) -> None:
     connection._write_timeout = seconds  # type: ignore[attr-defined]
 
 
-def number(connection: Connection, sql: str, parameters: Sequence[object]) -> int | None:
+def number(connection: Connection, sql: str, values: Sequence[object]) -> int | None:
     """Run a SELECT of one number and return it.
 
     Describing a result costs the driver more than running GET_LOCK costs the server. Here the
     packets of the answer are read in one go, and the description is skipped.
     """
     escape: Callable[[object], str] = connection.escape
-    text = sql % tuple([escape(value) for value in parameters])
+    _query(connection, sql % tuple([escape(value) for value in values]))
+    return _read_number(_Packets(connection))
+
+
+def insert(connection: Connection, sql: str, values: Mapping[str, object]) -> Inserted:
+    """Run an INSERT and, in the same round trip, a SELECT of one number, as in ``number``."""
+    escape: Callable[[object], str] = connection.escape
+    _query(connection, sql % {name: escape(value) for name, value in values.items()})
+    packets = _Packets(connection)
+    stored = packets.next()
+    rows, at = _whole_number(stored, 1)
+    row_id, _ = _whole_number(stored, at)
+    try:
+        number = _read_number(packets)
+    except Error:
+        # What is stored is stored. If the connection is gone, the next statement finds out.
+        number = None
+    return Inserted(rows, row_id, number)
+
+
+class Inserted(NamedTuple):
+    """What an INSERT has done.
+
+    Attributes:
+        rows: How many rows it stored.
+        row_id: The first one's AUTO_INCREMENT.
+        number: What the SELECT behind it has found, None when that failed.
+    """
+
+    rows: int
+    row_id: int
+    number: int | None
+
+
+def _query(connection: Connection, text: str) -> None:
     connection._execute_command(COMMAND.COM_QUERY, text)  # type: ignore[attr-defined]
-    answer, at = _first_bytes(connection), 0
-    for number, packet in enumerate(_PACKETS, 1):
-        while len(answer) < at + _HEADER or len(answer) < at + _HEADER + _length(answer, at):
-            answer += _more_bytes(connection)
-        length, at = _length(answer, at), at + _HEADER
-        if answer[at - 1] != number:
-            connection._force_close()  # type: ignore[attr-defined]
-            raise OperationalError(CR.CR_SERVER_LOST, "The server ended the session.")
-        if answer[at] == _ERROR:
-            raise_mysql_exception(answer[at : at + length])
-        if packet == "row":
-            row = answer[at : at + length]
-        at += length
-    return None if row[0] == _NULL else int(row[1:])
-
-
-def _first_bytes(connection: Connection) -> bytes:
     connection._sock.settimeout(connection._read_timeout)  # type: ignore[attr-defined]
     # where the driver notes what it has set
     connection._current_timeout = connection._read_timeout  # type: ignore[attr-defined]
-    return _more_bytes(connection)
 
 
-def _more_bytes(connection: Connection) -> bytes:
-    try:
-        found: bytes = connection._rfile.read1(_CHUNK)  # type: ignore[attr-defined]
-    except OSError as error:
-        connection._force_close()  # type: ignore[attr-defined]
-        raise OperationalError(CR.CR_SERVER_LOST, f"The answer did not come: {error}") from error
-    except BaseException:
-        # An answer that is half read belongs to nobody.
-        connection._force_close()  # type: ignore[attr-defined]
-        raise
-    if not found:
-        connection._force_close()  # type: ignore[attr-defined]
-        raise OperationalError(CR.CR_SERVER_LOST, "The server ended the session.")
-    return found
+def _read_number(packets: _Packets) -> int | None:
+    for _ in ("count of columns", "the column", "end of columns"):
+        packets.next()
+    row = packets.next()
+    packets.next()  # end of rows
+    return None if row[0] == _NULL else int(row[1:])
 
 
-def _length(answer: bytes, at: int) -> int:
-    return answer[at] + (answer[at + 1] << 8) + (answer[at + 2] << 16)
+def _whole_number(packet: bytes, at: int) -> tuple[int, int]:
+    """A length-encoded number of MySQL's protocol, and where it ends."""
+    size = {0xFC: 2, 0xFD: 3, 0xFE: 8}.get(packet[at], 0)
+    if not size:
+        return packet[at], at + 1
+    return int.from_bytes(packet[at + 1 : at + 1 + size], "little"), at + 1 + size
+
+
+class _Packets:
+    """The packets of one answer."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._come = b""
+        self._at = 0
+        self._number = 0
+
+    def next(self) -> bytes:
+        """The next packet; an error of the server's is raised."""
+        self._number += 1
+        begin = self._at + _HEADER
+        while len(self._come) < begin or len(self._come) < begin + self._length():
+            self._come += self._more()
+        number, self._at = self._come[begin - 1], begin + self._length()
+        packet = self._come[begin : self._at]
+        if packet[0] == _ERROR:
+            # Its number is another one where the server has not read all of the statement.
+            raise_mysql_exception(packet)
+        if number != self._number:
+            raise self._gone("it is not the next packet of the answer")
+        return packet
+
+    def _length(self) -> int:
+        come, at = self._come, self._at
+        return come[at] + (come[at + 1] << 8) + (come[at + 2] << 16)
+
+    def _more(self) -> bytes:
+        try:
+            found: bytes = self._connection._rfile.read1(_CHUNK)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise self._gone(error) from error
+        except BaseException:
+            # An answer that is half read belongs to nobody.
+            close_socket(self._connection)
+            raise
+        if not found:
+            raise self._gone("the server has ended the session")
+        return found
+
+    def _gone(self, why: object) -> OperationalError:
+        close_socket(self._connection)
+        return OperationalError(CR.CR_SERVER_LOST, f"No answer comes: {why}")
 
 
 def send(connection: Connection, sql: str | None) -> None:
