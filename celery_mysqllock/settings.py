@@ -132,7 +132,7 @@ class BrokerSettings:
         default=False, allowed="True or False", accepts=lambda value: isinstance(value, bool)
     )
     text_task: str | None = _setting(None, "the name of a task, or None", _is_name)
-    polling_interval: float = _setting(1.0, "seconds from 0.2 to 60", _is_number(0.2, 60))
+    polling_interval: float = _setting(2.0, "seconds from 0.2 to 60", _is_number(0.2, 60))
     claim_limit: int = _setting(64, "a whole number from 1 to 1000", _is_whole(1, 1000))
     claim_method: str = _setting(
         "auto",

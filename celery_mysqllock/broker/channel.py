@@ -97,6 +97,7 @@ class Channel(Settling):
         elif self._stream is not None:
             self._consume_jobs()
             self._stream.withdraw(queue)
+        self.connection.arm_bell()
 
     def _leave(self, queue: str) -> None:
         """Use an ephemeral queue no more; what was not delivered yet goes back into it."""

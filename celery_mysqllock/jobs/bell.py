@@ -31,7 +31,7 @@ SLOTS = 8
 _MOMENT = 0.05
 # How often in a row the statement may see a job that its consumer then cannot take.
 _TOLERATED = 3
-_NOT_AT_ALL = 2
+_TO_THE_END, _NOT_AT_ALL = 0, 2
 # The statement keeps a metadata lock on the job table while it sleeps: an ALTER TABLE waits for its
 # end, and everybody else for that one.
 _SLEEP = 10
@@ -107,6 +107,7 @@ class Bell:
         self._is_told = True
         self._asleep_for: frozenset[str] | None = None
         self._false_alarms = 0
+        self._bells_of: list[str] = []
         self._stopped = False
 
     def start(self) -> None:
@@ -157,34 +158,43 @@ class Bell:
 
     def _run(self) -> None:
         try:
-            while queues := self._await_queues():
-                self._sleep(queues)
-                with self._changed:
-                    self._is_told = False
-                self._on_ring(queues)
+            while not self._stopped:
+                queues = self._next_queues()
+                if not queues:
+                    # who rings now must find somebody else
+                    self._release_bells()
+                    self._await_queues()
+                elif self._sleep(queues):
+                    with self._changed:
+                        self._is_told = False
+                    self._on_ring(queues)
         except ConnectionLost as error:
             if not self._stopped:
                 self._on_error(error)
 
-    def _await_queues(self) -> frozenset[str]:
+    def _next_queues(self) -> frozenset[str]:
         with self._changed:
             # After a ring the consumer looks, and says in a moment for what it wants to sleep.
             self._changed.wait_for(lambda: self._is_told or self._stopped, _MOMENT)
             # What the statement sees and its consumer cannot take is locked by somebody else.
             if self._false_alarms > _TOLERATED:
                 self._changed.wait_for(lambda: self._stopped, _pause_after(self._false_alarms))
-            self._changed.wait_for(lambda: self._queues or self._stopped)
             queues = frozenset() if self._stopped else self._queues
             self._asleep_for = queues or None
         return queues
 
-    def _sleep(self, queues: frozenset[str]) -> None:
+    def _await_queues(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queues or self._stopped)
+
+    def _sleep(self, queues: frozenset[str]) -> bool:
+        """Sleep; False when nothing happened, and the bells are kept for more of it."""
         ordered = sorted(queues)
         work = " OR ".join([f"({self._has_work})"] * len(ordered))
         values = [queue for queue in ordered for _ in range(self._has_work.count("%s"))]
+        slept: int | None = None
         try:
-            for queue in ordered:
-                self._take_bell(queue)
+            self._take_bells(ordered)
             # One statement: between two, a KILL QUERY would be lost, and inside a script of two it
             # leaves the client waiting for the second answer (MariaDB 10.11, MySQL 9.7).
             # A SLEEP that was ended gives 1, where it does not give an error.
@@ -197,7 +207,16 @@ class Bell:
         finally:
             with self._changed:
                 self._asleep_for = None
+            if slept != _TO_THE_END:
+                self._release_bells()
+        return slept != _TO_THE_END
+
+    def _take_bells(self, queues: list[str]) -> None:
+        if queues != self._bells_of:
             self._release_bells()
+            self._bells_of = queues
+            for queue in queues:
+                self._take_bell(queue)
 
     def _take_bell(self, queue: str) -> None:
         for name in bells(self._namespace, queue):
@@ -205,7 +224,8 @@ class Bell:
                 return
 
     def _release_bells(self) -> None:
-        while self._session.is_open:
+        had, self._bells_of = self._bells_of, []
+        while had and self._session.is_open:
             try:
                 self._session.value("SELECT RELEASE_ALL_LOCKS()")
             except Interrupted:

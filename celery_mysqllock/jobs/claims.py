@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.mysql import Session, Statements
@@ -45,7 +46,7 @@ class Claims:
         self.name = check_identifier("table", table)
         self._session = session
         self._namespace = namespace or session.address.database
-        self._sql = Statements(__package__, "jobs.sql", jobs=self.name)
+        self._sql = Statements(__package__, "jobs.sql", jobs=self.name, **table_names(self.name))
         self._skips_locked = claim_method == "skip_locked" or (
             claim_method == "auto" and session.server.has_skip_locked
         )

@@ -106,10 +106,6 @@ class EphemeralQueues:
         for statement in ("unbind_queue", "drop", "purge"):
             self._change(statement, queue=queue)
 
-    def owners(self) -> set[str]:
-        """The consumers that use queues."""
-        return {row[0] for row in self._session.query(self._sql["owners"])}
-
     def leave_those_of(self, owner: str) -> None:
         """A consumer is dead: delete the queues that go with it, and leave the others."""
         for queue, goes in self._session.query(self._sql["queues_of"], {"owner": owner}):

@@ -57,9 +57,6 @@ DELETE FROM {ephemeral_messages} WHERE queue = %(queue)s;
 -- name: drop
 DELETE FROM {ephemeral_queues} WHERE queue = %(queue)s;
 
--- name: owners
-SELECT DISTINCT owner FROM {ephemeral_queues} WHERE owner IS NOT NULL;
-
 -- name: queues_of
 SELECT queue, auto_delete FROM {ephemeral_queues} WHERE owner = %(owner)s;
 

@@ -81,10 +81,6 @@ UPDATE {jobs}
 SET job_status = 3, owner = NULL, finished_at = CURRENT_TIMESTAMP(6), reason = %(reason)s
 WHERE id = %(id)s AND (job_status = 3 OR (owner = %(owner)s AND job_status = 1));
 
--- name: owners
--- Every consumer that has claims.
-SELECT DISTINCT owner FROM {jobs} WHERE owner IS NOT NULL;
-
 -- name: bury_worn_out_claims_of
 -- What a dead consumer had claimed and has been delivered too often: likely what kills them.
 UPDATE {jobs}
@@ -122,15 +118,18 @@ LIMIT 500;
 -- They are queued now.
 UPDATE {jobs} SET job_status = 0, due_at = NULL WHERE id IN %(ids)s AND job_status = 2;
 
--- name: seconds_until_due
--- When the next scheduled job is due, NULL when there is none.
-SELECT TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), MIN(due_at)) / 1000000
-FROM {jobs}
-WHERE due_at IS NOT NULL;
-
--- name: ready_queues
--- The queues in which jobs wait; a loose scan of the index "claim", one step a queue.
-SELECT queue FROM {jobs} WHERE job_status = 0 GROUP BY queue;
+-- name: look
+-- All that the sweeper acts on, in one statement: when the next scheduled job is due; the queues in
+-- which jobs wait (a loose scan of the index "claim", one step a queue); and who has claims or
+-- ephemeral queues.
+SELECT 'due', NULL, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), MIN(due_at)) / 1000000
+FROM {jobs} WHERE due_at IS NOT NULL
+UNION ALL
+SELECT 'ready', queue, NULL FROM {jobs} WHERE job_status = 0 GROUP BY queue
+UNION ALL
+SELECT DISTINCT 'owner', owner, NULL FROM {jobs} WHERE owner IS NOT NULL
+UNION ALL
+SELECT DISTINCT 'owner', owner, NULL FROM {ephemeral_queues} WHERE owner IS NOT NULL;
 
 -- name: remove_finished
 -- Retention is over for some of the finished jobs.

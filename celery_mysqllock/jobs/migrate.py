@@ -53,7 +53,7 @@ class Migrations:
     def __init__(self, session: Session, table: str = "jobs") -> None:
         self._session = session
         self._table = check_identifier("table", table)
-        self._sql = Statements(__package__, "jobs.sql", jobs=table)
+        self._sql = Statements(__package__, "jobs.sql", jobs=table, **table_names(table))
         self.all = tuple(_read_migrations(table))
 
     def version(self) -> int:

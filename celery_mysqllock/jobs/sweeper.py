@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import Interrupted
 from celery_mysqllock.jobs.ephemeral import EphemeralQueues
 from celery_mysqllock.jobs.table import JobTable
-from celery_mysqllock.mysql import is_free, lock_name
+from celery_mysqllock.mysql import free_among, lock_name
 
 if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
@@ -33,11 +34,13 @@ class Sweeper:
         self._settings = settings
         self._namespace = namespace
         self._suspected_since: dict[str, float] = {}
-        self._next_look = 0.0
         self._next_tidying = 0.0
 
     def step(self, session: Session, identity: str) -> None:
         """Do one round, then sleep until the next or until something is due.
+
+        A round in which there is nothing to do is one statement, and one more when there are other
+        consumers.
 
         Args:
             session: The session that holds the sweeper's lock; who schedules a job rings it.
@@ -47,20 +50,25 @@ class Sweeper:
             ConnectionLost: The session has ended.
         """
         jobs = JobTable(session, self._settings.table, namespace=self._namespace)
-        while jobs.promote():
-            pass
-        jobs.ring_for_ready()
-        now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + self._settings.recovery_grace / 3
-            self._take_back(session, jobs, identity)
-        if now >= self._next_tidying:
-            self._next_tidying = now + _TIDY
+        seen = jobs.look()
+        if seen.is_due:
+            while jobs.promote():
+                pass
+            seen = jobs.look()
+        for queue in seen.ready_queues:
+            # who inserted the jobs may not have rung
+            jobs.ring(queue)
+        until_free = self._take_back(session, jobs, seen.owners - {identity})
+        if time.monotonic() >= self._next_tidying:
+            self._next_tidying = time.monotonic() + _TIDY
             self._tidy(session, jobs)
-        due = jobs.seconds_until_due()
-        pause = self._settings.polling_interval
+        # What is due and was not promoted has been changed by hand; it must not keep this awake.
+        until_due = math.inf if seen.is_due else seen.until_due
+        self._rest(session, min(self._settings.polling_interval, until_due, until_free))
+
+    def _rest(self, session: Session, seconds: float) -> None:
         try:
-            session.query("SELECT SLEEP(%s)", (pause if due is None else min(pause, due),))
+            session.query("SELECT SLEEP(%s)", (seconds,))
         except Interrupted:
             return
 
@@ -68,21 +76,25 @@ class Sweeper:
         """Suspect nobody any more: while this session was away, those of others may have been."""
         self._suspected_since = {}
 
-    def _take_back(self, session: Session, jobs: JobTable, identity: str) -> None:
-        """Release what each consumer has whose lock has been free for the grace."""
+    def _take_back(self, session: Session, jobs: JobTable, others: set[str]) -> float:
+        """Release what each consumer has whose lock has been free for the grace.
+
+        Returns:
+            Seconds until the grace of the next one is over, infinite when all live.
+        """
+        now, grace = time.monotonic(), self._settings.recovery_grace
+        locks = {lock_name(self._namespace, "consumer", owner): owner for owner in others}
+        suspects = [locks[name] for name in free_among(session, list(locks))]
+        self._suspected_since = {owner: self._suspected_since.get(owner, now) for owner in suspects}
         queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)
-        now = time.monotonic()
-        self._suspected_since = {
-            owner: self._suspected_since.get(owner, now)
-            for owner in (jobs.owners() | queues.owners()) - {identity}
-            if is_free(session, lock_name(self._namespace, "consumer", owner))
-        }
         for owner, since in self._suspected_since.items():
-            if now - since >= self._settings.recovery_grace:
+            if now - since >= grace:
                 released = jobs.release_claims_of(owner, self._settings.max_deliveries)
                 queues.leave_those_of(owner)
                 if released:
                     logger.warning("Consumer %s is dead; %d jobs go back.", owner, released)
+        left = [since + grace - now for since in self._suspected_since.values()]
+        return min((seconds for seconds in left if seconds > 0), default=math.inf)
 
     def _tidy(self, session: Session, jobs: JobTable) -> None:
         queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)

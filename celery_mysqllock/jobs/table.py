@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 from celery_mysqllock.exceptions import DatabaseError
 from celery_mysqllock.jobs.bell import BELL_PARAMETERS, bells, ring, wake
@@ -18,6 +19,25 @@ from celery_mysqllock.mysql import lock_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+
+class Seen(NamedTuple):
+    """What there is to do for nobody in particular.
+
+    Attributes:
+        until_due: Seconds until the next scheduled job is due, infinite when there is none.
+        ready_queues: The queues in which jobs wait.
+        owners: The identities of all consumers that have claims or ephemeral queues.
+    """
+
+    until_due: float
+    ready_queues: list[str]
+    owners: set[str]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a scheduled job is due."""
+        return self.until_due <= 0
 
 
 class JobTable(Claims):
@@ -75,9 +95,17 @@ class JobTable(Claims):
 
     # -- what no living consumer does -------------------------------------------------------------
 
-    def owners(self) -> set[str]:
-        """The identities of all consumers that have claims."""
-        return {row[0] for row in self._session.query(self._sql["owners"])}
+    def look(self) -> Seen:
+        """See what there is to do for nobody in particular, with one statement."""
+        until_due, ready, owners = math.inf, [], set()
+        for what, name, seconds in self._session.query(self._sql["look"]):
+            if what == "due" and seconds is not None:
+                until_due = float(seconds)
+            elif what == "ready":
+                ready.append(name)
+            elif what == "owner":
+                owners.add(name)
+        return Seen(until_due, ready, owners)
 
     def release_claims_of(self, owner: str, max_deliveries: int = 0) -> int:
         """Give all claims of a dead consumer back; returns how many jobs that are.
@@ -110,11 +138,6 @@ class JobTable(Claims):
             ring(self._session, self._namespace, queue)
         return bool(found)
 
-    def seconds_until_due(self) -> float | None:
-        """Seconds until the next scheduled job is due, None when there is none."""
-        seconds = self._session.value(self._sql["seconds_until_due"])
-        return None if seconds is None else max(0.0, float(seconds))
-
     def release(self, ids: Collection[int], owner: str) -> None:
         """Give claimed jobs back to their queues, and ring."""
         self.turn(Settlement(released=list(ids)), owner, None, 0)
@@ -124,11 +147,6 @@ class JobTable(Claims):
     def ring(self, queue: str) -> None:
         """Wake an idle consumer of the queue: something has come to it, or come back."""
         ring(self._session, self._namespace, queue)
-
-    def ring_for_ready(self) -> None:
-        """Ring in each queue in which jobs wait: who inserted them may not have rung."""
-        for (queue,) in self._session.query(self._sql["ready_queues"]):
-            ring(self._session, self._namespace, queue)
 
     def remove_finished(self, retention: float) -> int:
         """Remove some jobs that were finished so many seconds ago; returns how many."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from celery_mysqllock.mysql.address import Address
 from celery_mysqllock.mysql.named_lock import (
     NAME_LIMIT,
+    free_among,
     get_lock,
-    is_free,
     lock_name,
     release_lock,
     used_by,
@@ -23,8 +23,8 @@ __all__ = [
     "Session",
     "Statements",
     "Tls",
+    "free_among",
     "get_lock",
-    "is_free",
     "lock_name",
     "release_lock",
     "used_by",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.jobs import Consumer, JobTable, Migrations, Sweeper
-from celery_mysqllock.mysql import Address, Session, is_free, lock_name
+from celery_mysqllock.mysql import Address, Session, free_among, lock_name
 from celery_mysqllock.settings import BrokerSettings
 from tests.waiting import eventually
 
@@ -97,7 +97,7 @@ def test_a_living_consumer_keeps_its_jobs(
     start()
     jobs.claim("q", 1, consumer.identity)
     jobs.claim("q", 1, "d" * 32)
-    eventually(lambda: jobs.owners() == {consumer.identity})
+    eventually(lambda: jobs.look().owners == {consumer.identity})
     assert [job.message for job in jobs.claim("q", 5, "e" * 32)] == ["orphaned"]
 
 
@@ -107,9 +107,9 @@ def test_a_stopped_consumer_frees_its_lock(
     Migrations(session).apply()
     consumer, lost = start()
     name = lock_name(session.address.database, "consumer", consumer.identity)
-    assert not is_free(session, name)
+    assert free_among(session, [name]) == []
     consumer.stop()
-    eventually(lambda: is_free(session, name))
+    eventually(lambda: free_among(session, [name]) == [name])
     assert not lost.is_set()
 
 

@@ -102,9 +102,9 @@ def test_the_claims_of_one_owner_go_back_and_no_others(jobs: JobTable) -> None:
         jobs.put("q", text)
     jobs.claim("q", 1, ME)
     jobs.claim("q", 1, YOU)
-    assert jobs.owners() == {ME, YOU}
+    assert jobs.look().owners == {ME, YOU}
     assert jobs.release_claims_of(ME) == 1
-    assert jobs.owners() == {YOU}
+    assert jobs.look().owners == {YOU}
     assert messages(jobs.claim("q", 5, YOU)) == ["mine"]
 
 
@@ -114,7 +114,7 @@ def test_purge_takes_what_waits_and_leaves_what_runs(jobs: JobTable) -> None:
     jobs.claim("q", 1, ME)
     assert jobs.count_ready("q") == 2
     assert jobs.purge("q") == 2
-    assert jobs.owners() == {ME}
+    assert jobs.look().owners == {ME}
 
 
 def test_no_job_is_claimed_twice_by_many_at_once(

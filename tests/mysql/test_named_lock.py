@@ -11,8 +11,8 @@ from celery_mysqllock.exceptions import Interrupted, LockError
 from celery_mysqllock.mysql import (
     NAME_LIMIT,
     Session,
+    free_among,
     get_lock,
-    is_free,
     lock_name,
     release_lock,
     used_by,
@@ -59,17 +59,17 @@ def test_every_plain_character_makes_a_lock_of_its_own(session: Session, other: 
     for name in names:
         assert used_by(other, name) == session.connection_id, name
         assert release_lock(session, name), name
-        assert is_free(other, name), name
+        assert free_among(other, [name]) == [name]
 
 
 def test_a_lock_is_held_by_one_session_at_a_time(
     session: Session, other: Session, name: str
 ) -> None:
-    assert is_free(session, name)
+    assert free_among(session, [name, "nobody's"]) == [name, "nobody's"]
     assert used_by(session, name) is None
     assert get_lock(session, name, 0)
     assert not get_lock(other, name, 0)
-    assert not is_free(other, name)
+    assert free_among(other, [name]) == []
     assert used_by(other, name) == session.connection_id
     assert not release_lock(other, name)
     assert release_lock(session, name)
