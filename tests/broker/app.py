@@ -25,9 +25,9 @@ app = Celery("tests", broker=URL)
 app.conf.update(
     broker_transport_options=OPTIONS,
     broker_connection_retry_on_startup=True,
-    worker_prefetch_multiplier=int(os.environ.get("PREFETCH_MULTIPLIER", "4")),
     result_backend=os.environ.get("RESULT_BACKEND"),
     task_ignore_result="RESULT_BACKEND" not in os.environ,
+    **json.loads(os.environ.get("CELERY_SETTINGS", "{}")),
 )
 
 
@@ -59,7 +59,7 @@ def text(message: str) -> None:
 
 
 @app.task(name="late", acks_late=True)
-def late(entry: object, seconds: float = 0.0) -> None:
+def late(entry: object, seconds: float = 0.0, ballast: str = "") -> None:
     write(f"begin {entry}")
     time.sleep(seconds)
     write(f"end {entry}")

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 class Worker:
@@ -43,6 +45,20 @@ class Worker:
 
     def await_ready(self) -> None:
         self.await_log(" ready.")
+
+    @contextmanager
+    def frozen_pool(self) -> Iterator[None]:
+        """Let the processes of a prefork pool stand still; the worker itself goes on."""
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        assert children, "The worker has no pool of processes."
+        for child in children:
+            os.kill(int(child), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for child in children:
+                os.kill(int(child), signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL to the whole worker, children and all."""
