@@ -1,4 +1,4 @@
-"""Which messages of a channel Celery's worker goes on with when the connection is lost."""
+"""Which messages of a channel Celery's worker is running, or will run whatever happens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from kombu.transport import virtual
 
@@ -30,6 +30,16 @@ def running_tags(channel: virtual.Channel) -> set[int]:
         for request in going_on
         if request.message.channel is channel and isinstance(request.message.delivery_tag, int)
     }
+
+
+def busy_with(channel: virtual.Channel, unacked: Container[int | str]) -> int:
+    """How many tasks the worker has, beside those of the channel's unacknowledged messages."""
+    state = sys.modules.get("celery.worker.state")
+    reserved = set() if state is None else _snapshot(state.reserved_requests)
+    return sum(
+        request.message.channel is not channel or request.message.delivery_tag not in unacked
+        for request in reserved
+    )
 
 
 def _snapshot(requests: Iterable[Any]) -> set[Any]:

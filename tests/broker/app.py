@@ -65,6 +65,14 @@ def late(entry: object, seconds: float = 0.0, ballast: str = "") -> None:
     write(f"end {entry}")
 
 
+@app.task(name="early")
+def early(entry: object, seconds: float = 0.0) -> None:
+    """As ``late``, but acknowledged when it begins."""
+    write(f"begin {entry}")
+    time.sleep(seconds)
+    write(f"end {entry}")
+
+
 @app.task(name="hang", bind=True, acks_late=True)
 def hang(self: Any, entry: object) -> None:
     """Begin, and end only when it is delivered a second time."""
