@@ -56,14 +56,14 @@ def _is_cancelled(request: Any) -> bool:  # noqa: ANN401 - Celery's are untyped
         request.app.conf.worker_cancel_long_running_tasks_on_connection_loss
         and request.task.acks_late
         and not request.acknowledged
-        and hasattr(_result(request), "terminate")
+        and (_is_eventlet() or hasattr(_result(request), "terminate"))
     )
 
 
 def _has_begun(request: Any) -> bool:  # noqa: ANN401 - as above
     """Whether the pool will run a task that is not active yet."""
     if request._apply_result is None:  # noqa: SLF001 - no public way
-        return False
+        return _is_eventlet()
     result = _result(request)
     if not hasattr(result, "_write_to"):
         # threads and greenlets cannot take back what they were given
@@ -75,6 +75,11 @@ def _has_begun(request: Any) -> bool:  # noqa: ANN401 - as above
     # since the process has not said so yet, and nobody would acknowledge it.
     result.discard = lambda: None
     return True
+
+
+def _is_eventlet() -> bool:
+    """Whether the pool is eventlet's, which gives no results; it has all that is reserved."""
+    return "celery.concurrency.eventlet" in sys.modules
 
 
 def _result(request: Any) -> Any:  # noqa: ANN401 - as above

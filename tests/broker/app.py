@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from typing import Any
 
@@ -80,6 +81,14 @@ def hang(self: Any, entry: object) -> None:
     write(f"{'again' if redelivered else 'begin'} {entry}")
     if not redelivered:
         time.sleep(600)
+
+
+@app.task(name="fatal", bind=True, acks_late=True)
+def fatal(self: Any) -> None:
+    """Kill the worker, children and all."""
+    info = self.request.properties["delivery_info"]
+    write(f"redelivered {info['redelivered']} after {info['delivery_count']}")
+    os.killpg(0, signal.SIGKILL)
 
 
 @app.task(name="refuse", bind=True, acks_late=True)

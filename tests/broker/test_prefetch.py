@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.broker.app import early, late
+from tests.broker.worker import POOLS
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def test_a_multiplier_of_zero_claims_all_there_is_up_to_a_cap(
     assert claimed(session) == 1000
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+@pytest.mark.parametrize("pool", [pool for pool in POOLS if pool != "solo"])
 def test_a_worker_without_prefetch_leaves_the_rest_to_others(
     session: Session, start_worker: Callable[..., Worker], pool: str
 ) -> None:
@@ -71,7 +72,7 @@ def test_a_worker_without_prefetch_leaves_the_rest_to_others(
     assert "worker_disable_prefetch" not in worker.log
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_worker_without_prefetch_goes_on_as_tasks_end(
     session: Session, start_worker: Callable[..., Worker], pool: str
 ) -> None:

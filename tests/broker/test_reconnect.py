@@ -10,6 +10,7 @@ import pytest
 
 from celery_mysqllock.exceptions import NoSuchSession
 from tests.broker.app import hang, late
+from tests.broker.worker import POOLS
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def kill_all_sessions(session: Session) -> None:
             session.execute("KILL %s", (other,))
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_running_tasks_run_once_though_all_sessions_are_killed(
     session: Session, start_worker: Callable[..., Worker], pool: str
 ) -> None:
@@ -87,11 +88,13 @@ def test_what_a_pool_process_has_been_sent_and_not_begun_runs_once(
     }
 
 
+@pytest.mark.parametrize("pool", [pool for pool in POOLS if pool not in ("solo", "threads")])
 def test_what_celery_cancels_for_the_loss_runs_again(
-    session: Session, start_worker: Callable[..., Worker]
+    session: Session, start_worker: Callable[..., Worker], pool: str
 ) -> None:
     worker = start_worker(
-        CELERY_SETTINGS='{"worker_cancel_long_running_tasks_on_connection_loss": true}'
+        *("--pool", pool),
+        CELERY_SETTINGS='{"worker_cancel_long_running_tasks_on_connection_loss": true}',
     )
     hang.delay("cancelled")
     eventually(lambda: ledger(session) == {"begin cancelled": 1})

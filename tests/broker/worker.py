@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: Celery's pools, those that are installed.
+POOLS = ["prefork", "solo", "threads", *(p for p in ("gevent", "eventlet") if find_spec(p))]
 
 
 class Worker:
@@ -37,10 +41,12 @@ class Worker:
     def log(self) -> str:
         return self._log.read_text()
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def await_log(self, text: str) -> None:
-        eventually(
-            lambda: text in self.log or self._process.poll() is not None, what=f"{text!r} in a log"
-        )
+        eventually(lambda: text in self.log or self.has_ended, what=f"{text!r} in a log")
         assert text in self.log, self.log
 
     def await_ready(self) -> None:
