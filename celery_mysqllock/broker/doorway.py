@@ -5,12 +5,25 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from celery.signals import worker_shutting_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kombu.asynchronous.hub import Hub
+
+
+_IN_LOOPS: weakref.WeakSet[Doorway] = weakref.WeakSet()
+
+
+@worker_shutting_down.connect(weak=False)
+def end_waits(**_: Any) -> None:  # noqa: ANN401 - a signal's
+    """A worker is to end: its event loop would find out at its next timer only, seconds later."""
+    for doorway in list(_IN_LOOPS):
+        doorway.wake()
 
 
 class Doorway:
@@ -25,6 +38,10 @@ class Doorway:
     def knock(self) -> None:
         """There is something to deliver, or an error to raise. From any thread, never waits."""
         self._knocked.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Have Celery's event loop look round. From any thread and any signal's handler."""
         outside = self._outside
         if outside is not None:
             # full: it has been knocked; closed: nobody is there any more
@@ -43,6 +60,7 @@ class Doorway:
         self._inside.settimeout(0)
         self._outside.settimeout(0)
         self._loop = loop
+        _IN_LOOPS.add(self)
         loop.add_reader(self._inside, self._answer, deliver)
         self.knock()
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from celery_mysqllock.broker.running import busy_with
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kombu.transport.virtual import Message
 
     from celery_mysqllock.broker.channel import Channel
@@ -27,6 +31,8 @@ class Prefetch:
         self._prefetch_count = prefetch_count
         self._unacked: dict[int | str, Message] = {}
         self._mutex = threading.Lock()
+        self._limit: Callable[[], int] | None = None
+        self._window = self._prefetch_count or UNLIMITED
 
     @property
     def prefetch_count(self) -> int:
@@ -36,12 +42,30 @@ class Prefetch:
     @prefetch_count.setter
     def prefetch_count(self, count: int) -> None:
         self._prefetch_count = count
-        self._channel.set_window(self.window)
+        self.resize()
 
     @property
     def window(self) -> int:
-        """The prefetch count, or the cap where there is no limit."""
-        return self._prefetch_count or UNLIMITED
+        """How many messages may be unacknowledged now; a cap where there is no limit."""
+        return self._window
+
+    def bound(self, limit: Callable[[], int]) -> None:
+        """Have no more messages out than the worker's pool has room for.
+
+        Args:
+            limit: How many tasks the pool runs at once.
+        """
+        self._limit = limit
+        self.resize()
+
+    def resize(self) -> None:
+        """Set the window by what the pool is busy with now."""
+        window = self._prefetch_count or UNLIMITED
+        if self._limit is not None:
+            window = min(window, max(0, self._limit() - busy_with(self._channel, self._unacked)))
+        if window != self._window:
+            self._window = window
+            self._channel.set_window(window)
 
     def can_consume(self) -> bool:
         """Whether one more message may come."""
@@ -63,7 +87,11 @@ class Prefetch:
     def ack(self, delivery_tag: int | str) -> Message | None:
         """Take the message out of the window; None when it is not in it."""
         with self._mutex:
-            return self._unacked.pop(delivery_tag, None)
+            message = self._unacked.pop(delivery_tag, None)
+        if self._limit is not None:
+            # before the place of what is only beginning to run is free for another claim
+            self.resize()
+        return message
 
     def restore_unacked_once(self) -> None:
         """Nothing: the channel gives its messages back itself before it closes."""

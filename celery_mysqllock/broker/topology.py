@@ -145,8 +145,10 @@ class Topology(virtual.Channel):
                 return [], []
             self.connection.routes.declare_durable(routing_key)
             return [], [routing_key]
-        bindings = self.connection.routes.bindings(exchange, may_be_old=is_transient)
         kind = self.typeof(exchange)
+        # Events, that is; a command or a reply is heard by whoever has just begun to listen.
+        may_be_old = is_transient and kind.type == "topic"
+        bindings = self.connection.routes.bindings(exchange, may_be_old=may_be_old)
         table = [kind.prepare_bind(one.queue, exchange, one.routing_key, None) for one in bindings]
         matched = set(kind.lookup(table, exchange, routing_key, None)) if bindings else set()
         ephemeral = {one.queue for one in bindings if one.is_ephemeral}

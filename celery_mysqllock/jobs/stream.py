@@ -145,7 +145,7 @@ class Stream(Window):
         """Give back jobs whose claim was committed, and the answer lost."""
         with self._changed:
             buried = {job_id for job_id, _ in self._settled.buried}
-            known = self._kept | buried | set(self._settled.acked)
+            known = self._kept | buried | {*self._settled.acked, *self._settled.released}
         if self._is_alone():
             self._table.release_others(known, self._owner)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from typing import Any
 
@@ -25,9 +26,9 @@ app = Celery("tests", broker=URL)
 app.conf.update(
     broker_transport_options=OPTIONS,
     broker_connection_retry_on_startup=True,
-    worker_prefetch_multiplier=int(os.environ.get("PREFETCH_MULTIPLIER", "4")),
     result_backend=os.environ.get("RESULT_BACKEND"),
     task_ignore_result="RESULT_BACKEND" not in os.environ,
+    **json.loads(os.environ.get("CELERY_SETTINGS", "{}")),
 )
 
 
@@ -59,7 +60,15 @@ def text(message: str) -> None:
 
 
 @app.task(name="late", acks_late=True)
-def late(entry: object, seconds: float = 0.0) -> None:
+def late(entry: object, seconds: float = 0.0, ballast: str = "") -> None:
+    write(f"begin {entry}")
+    time.sleep(seconds)
+    write(f"end {entry}")
+
+
+@app.task(name="early")
+def early(entry: object, seconds: float = 0.0) -> None:
+    """As ``late``, but acknowledged when it begins."""
     write(f"begin {entry}")
     time.sleep(seconds)
     write(f"end {entry}")
@@ -72,6 +81,14 @@ def hang(self: Any, entry: object) -> None:
     write(f"{'again' if redelivered else 'begin'} {entry}")
     if not redelivered:
         time.sleep(600)
+
+
+@app.task(name="fatal", bind=True, acks_late=True)
+def fatal(self: Any) -> None:
+    """Kill the worker, children and all."""
+    info = self.request.properties["delivery_info"]
+    write(f"redelivered {info['redelivered']} after {info['delivery_count']}")
+    os.killpg(0, signal.SIGKILL)
 
 
 @app.task(name="refuse", bind=True, acks_late=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.exceptions import NoSuchSession
-from tests.broker.app import late
+from tests.broker.app import hang, late
+from tests.broker.worker import POOLS
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def kill_all_sessions(session: Session) -> None:
             session.execute("KILL %s", (other,))
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_running_tasks_run_once_though_all_sessions_are_killed(
     session: Session, start_worker: Callable[..., Worker], pool: str
 ) -> None:
@@ -66,3 +67,38 @@ def test_what_was_not_started_goes_back_at_once(
     )
     eventually(lambda: session.query("SELECT id FROM jobs") == [], within=60)
     assert set(ledger(session).values()) == {1}
+    assert "not this consumer's any more" not in worker.log
+
+
+@pytest.mark.parametrize("ballast", [0, 1_000_000], ids=["small", "larger than a pipe"])
+def test_what_a_pool_process_has_been_sent_and_not_begun_runs_once(
+    session: Session, start_worker: Callable[..., Worker], ballast: int
+) -> None:
+    worker = start_worker("--concurrency=1")
+    with worker.frozen_pool():
+        late.delay("sent", 0.5, "x" * ballast)
+        late.delay("waits")
+        worker.await_log("Task late")
+        eventually(lambda: worker.log.count("Task late") == 2)
+        kill_all_sessions(session)
+        worker.await_log("Connection to broker lost")
+    eventually(lambda: session.query("SELECT id FROM jobs") == [], within=60)
+    assert ledger(session) == {
+        f"{what} {name}": 1 for what in ("begin", "end") for name in ("sent", "waits")
+    }
+
+
+@pytest.mark.parametrize("pool", [pool for pool in POOLS if pool not in ("solo", "threads")])
+def test_what_celery_cancels_for_the_loss_runs_again(
+    session: Session, start_worker: Callable[..., Worker], pool: str
+) -> None:
+    worker = start_worker(
+        *("--pool", pool),
+        CELERY_SETTINGS='{"worker_cancel_long_running_tasks_on_connection_loss": true}',
+    )
+    hang.delay("cancelled")
+    eventually(lambda: ledger(session) == {"begin cancelled": 1})
+    kill_all_sessions(session)
+    worker.await_log("Connection to broker lost")
+    eventually(lambda: session.query("SELECT id FROM jobs") == [])
+    assert ledger(session) == {"begin cancelled": 1, "again cancelled": 1}

@@ -308,6 +308,21 @@ def test_an_exchange_that_gets_a_listener_serves_it_at_once(
     assert message.payload == "but this"
 
 
+@pytest.mark.parametrize("kind", ["direct", "fanout"])
+def test_a_reply_reaches_a_client_that_came_after_one_that_did_not_wait(
+    connect: Callable[..., Connection], kind: str
+) -> None:
+    replies = Exchange("replies", kind, delivery_mode="transient")
+    worker = connect()
+    with worker.Producer() as producer:
+        producer.publish("too late", exchange=replies, routing_key="you", declare=[replies])
+        Queue("client", replies, "you", auto_delete=True)(connect().default_channel).declare()
+        producer.publish("in time", exchange=replies, routing_key="you")
+    message = get(connect(), "client")
+    assert message is not None
+    assert message.payload == "in time"
+
+
 def test_what_one_connection_binds_another_publishes_to_and_a_third_deletes(
     connect: Callable[..., Connection],
 ) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.exceptions import NoSuchSession
-from tests.broker.app import hang, late, note, refuse
+from tests.broker.app import fatal, hang, late, note, refuse
+from tests.broker.worker import POOLS
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 StartWorker = "Callable[..., Worker]"
 
 
+THREE_AT_MOST = '{"max_deliveries": 3, "recovery_grace": 1}'
 pytestmark = pytest.mark.usefixtures("producer_url")
 
 
@@ -31,7 +33,7 @@ def await_ledger(session: Session, entries: list[str]) -> None:
     eventually(lambda: sorted(ledger(session)) == sorted(entries), what=str(entries))
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_tasks_and_bare_rows_run_in_each_pool(
     session: Session, start_worker: Callable[..., Worker], pool: str
 ) -> None:
@@ -87,6 +89,24 @@ def test_the_jobs_of_a_killed_worker_run_in_another_and_say_that_they_are_redeli
     assert len(ledger(session)) == len(begun) + 4
     heir.await_log("is dead; 4 jobs go back")
     eventually(lambda: session.query("SELECT id FROM jobs") == [])
+
+
+def test_a_job_that_kills_its_workers_is_dead_after_so_many_deliveries(
+    session: Session, start_worker: Callable[..., Worker]
+) -> None:
+    workers = [start_worker("--pool", "solo", BROKER_OPTIONS=THREE_AT_MOST) for _ in range(4)]
+    fatal.delay()
+    dead = "SELECT reason FROM jobs WHERE job_status = 3"
+    eventually(lambda: session.query(dead), within=60)
+    assert "3" in session.value(dead)
+    assert sorted(ledger(session)) == [
+        "redelivered False after 0",
+        "redelivered True after 1",
+        "redelivered True after 2",
+    ]
+    assert sum(worker.has_ended for worker in workers) == 3
+    note.delay("still here")
+    eventually(lambda: "still here" in ledger(session))
 
 
 def test_a_warm_shutdown_ends_what_runs_and_gives_back_the_rest(

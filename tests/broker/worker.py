@@ -6,12 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+#: Celery's pools, those that are installed.
+POOLS = ["prefork", "solo", "threads", *(p for p in ("gevent", "eventlet") if find_spec(p))]
 
 
 class Worker:
@@ -35,14 +41,30 @@ class Worker:
     def log(self) -> str:
         return self._log.read_text()
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def await_log(self, text: str) -> None:
-        eventually(
-            lambda: text in self.log or self._process.poll() is not None, what=f"{text!r} in a log"
-        )
+        eventually(lambda: text in self.log or self.has_ended, what=f"{text!r} in a log")
         assert text in self.log, self.log
 
     def await_ready(self) -> None:
         self.await_log(" ready.")
+
+    @contextmanager
+    def frozen_pool(self) -> Iterator[None]:
+        """Let the processes of a prefork pool stand still; the worker itself goes on."""
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        assert children, "The worker has no pool of processes."
+        for child in children:
+            os.kill(int(child), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for child in children:
+                os.kill(int(child), signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL to the whole worker, children and all."""
