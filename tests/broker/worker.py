@@ -35,10 +35,12 @@ class Worker:
     def log(self) -> str:
         return self._log.read_text()
 
-    def await_log(self, text: str) -> None:
-        eventually(
-            lambda: text in self.log or self._process.poll() is not None, what=f"{text!r} in a log"
-        )
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def await_log(self, text: str, within: float = 30.0) -> None:
+        eventually(lambda: text in self.log or not self.runs, within, f"{text!r} in a log")
         assert text in self.log, self.log
 
     def await_ready(self) -> None:
