@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.exceptions import DatabaseError
+from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege
 from celery_mysqllock.jobs.bell import BELL_PARAMETERS, bells, ring, wake
 from celery_mysqllock.jobs.claims import Claims
 from celery_mysqllock.jobs.job import (
@@ -72,6 +73,16 @@ class JobTable(Claims):
             raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
         wake(self._session, stored.number)
         return stored.row_id
+
+    def check_writable(self) -> None:
+        """Do nothing when the server takes writes, or does not say so to this user.
+
+        Raises:
+            ReadOnlyServer: It takes none.
+        """
+        # a producer may have no more than INSERT
+        with contextlib.suppress(MissingPrivilege):
+            self._session.execute(self._sql["change_nothing"])
 
     # -- what no living consumer does -------------------------------------------------------------
 
