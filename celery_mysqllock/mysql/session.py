@@ -250,7 +250,7 @@ class Session:
         results: list[Any] = []
         with self._cursor() as cursor:
             text = cursor.mogrify(sql, parameters)
-            driver.check_size(cursor.connection, text)
+            driver.check_size(self._usable(), text)
             cursor.execute(text)
             # Only the server knows whether there is more; reading past the end would block.
             while True:
