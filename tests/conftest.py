@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import private_server
+from celery_mysqllock.devserver import DevServer, NoServer, private_server
+from celery_mysqllock.devserver.choice import KIND_VARIABLE, URL_VARIABLE, choose
 from celery_mysqllock.exceptions import DatabaseError
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.devserver import DevServer, GivenServer
+    from celery_mysqllock.devserver import GivenServer
+    from celery_mysqllock.devserver.program import Program
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,6 +31,24 @@ def server() -> Iterator[DevServer | GivenServer]:
     """The server of this test run; MYSQLLOCK_URL and MYSQLLOCK_SERVER choose it."""
     with private_server() as private:
         yield private
+
+
+@pytest.fixture(scope="session")
+def program() -> Program:
+    """The server program of this test run."""
+    try:
+        return choose(os.environ.get(KIND_VARIABLE) or None)
+    except NoServer as error:
+        if os.environ.get(URL_VARIABLE):
+            pytest.skip(f"the tests run on {URL_VARIABLE}, and no other server is here: {error}")
+        raise
+
+
+@pytest.fixture(scope="module")
+def start_server(program: Program) -> Iterator[Callable[..., DevServer]]:
+    """Starts private servers with options of their own, which the tests of a module share."""
+    with ExitStack() as servers:
+        yield lambda *options: servers.enter_context(DevServer(program, options))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.log import get_logger
 
 from celery_mysqllock.broker import message as rows
+from celery_mysqllock.broker.delivery import Delivery
 from celery_mysqllock.broker.prefetch import Prefetch
 from celery_mysqllock.broker.settling import Settling
 from celery_mysqllock.exceptions import InvalidJob
@@ -27,6 +28,7 @@ class Channel(Settling):
     """One channel of a connection to the job table. A delivery tag is the id of a row."""
 
     QoS = Prefetch
+    Message = Delivery
     # The row holds readable text; see message.write.
     body_encoding = None
 

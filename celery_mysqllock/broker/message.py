@@ -24,6 +24,8 @@ _FIELDS: dict[str, tuple[type, str]] = {
     "args": (list, "a JSON array"),
     "kwargs": (dict, "a JSON object"),
 }
+# args, kwargs, and options such as a chain
+_BODY: tuple[tuple[type, ...], ...] = ((list,), (dict,), (dict, type(None)))
 # A row has one task id, whoever delivers it and however often. Time and database are part of it, so
 # that a table that is made anew, or another database's, does not give the same ids again.
 _ROW_IDS = uuid.UUID("6b0f6e0c-5a3e-5d0e-9d5b-3c1f0c6f4a2e")
@@ -92,6 +94,7 @@ def read(job: ClaimedJob, source: str, text_task: str | None) -> Payload:
         content = None
     if isinstance(content, dict) and content.keys() >= _ENVELOPE:
         payload = _read_envelope(content)
+        _check_task(payload, job, source)
     elif isinstance(content, dict) and "task" in content:
         payload = _read_row(content, job, source)
     elif text_task:
@@ -107,16 +110,52 @@ def read(job: ClaimedJob, source: str, text_task: str | None) -> Payload:
 
 def _read_envelope(content: Payload) -> Payload:
     encoding, body = content.pop("body-encoding", _TEXT), content["body"]
-    if not isinstance(content["headers"], dict) or not isinstance(content["properties"], dict):
+    headers, properties = content["headers"], content["properties"]
+    if not isinstance(headers, dict) or not isinstance(properties, dict):
         raise InvalidJob("The message's headers and properties must be JSON objects.")
+    if not isinstance(properties.get("delivery_info", {}), dict):
+        raise InvalidJob("The message's delivery_info must be a JSON object.")
     try:
         if encoding == _JSON:
+            if "task" in headers and not _is_tasks(body):
+                raise InvalidJob("The message's body must be [args, kwargs, options], as a task's.")
             content["body"] = json.dumps(body)
         elif encoding == _BASE64:
             content["body"] = base64.b64decode(body, validate=True)
+        elif encoding != _TEXT:
+            raise InvalidJob(
+                f"The message's body-encoding is {encoding!r}; it takes "
+                f"{_JSON}, {_TEXT} and {_BASE64}."
+            )
+        elif not isinstance(body, str):
+            raise InvalidJob("The message's body is no text, as its body-encoding says.")
     except (TypeError, ValueError) as error:
         raise InvalidJob(f"The message's body is no {encoding}: {error}.") from error
     return content
+
+
+def _check_task(payload: Payload, job: ClaimedJob, source: str) -> None:
+    """Refuse a task's message that would end the worker, and give it an id where it has none."""
+    headers = payload["headers"]
+    if "task" not in headers:
+        return
+    if not isinstance(headers["task"], str):
+        raise InvalidJob(
+            f"The header 'task' is {json.dumps(headers['task'])}; it must be a string."
+        )
+    limits = headers.get("timelimit")
+    if limits is not None and not (
+        isinstance(limits, list) and len(limits) == len(("hard", "soft"))
+    ):
+        raise InvalidJob(f"The header 'timelimit' is {json.dumps(limits)}; it must be two numbers.")
+    headers.setdefault("id", _row_id(job, source))
+
+
+def _is_tasks(body: object) -> bool:
+    """Whether this is a task's body: of Celery's protocol 2, or an object as in protocol 1."""
+    if isinstance(body, list) and len(body) == len(_BODY):
+        return all(isinstance(part, kind) for part, kind in zip(body, _BODY, strict=True))
+    return isinstance(body, dict)
 
 
 def _read_row(content: Payload, job: ClaimedJob, source: str) -> Payload:
@@ -128,7 +167,7 @@ def _read_row(content: Payload, job: ClaimedJob, source: str) -> Payload:
         raise InvalidJob(
             f"The message has the unknown field {min(unknown)!r}; known are {', '.join(_FIELDS)}."
         )
-    task_id = str(uuid.uuid5(_ROW_IDS, f"{source}:{job.id}:{job.created_at.isoformat()}"))
+    task_id = _row_id(job, source)
     args, kwargs = content.get("args", []), content.get("kwargs", {})
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return {
@@ -153,6 +192,10 @@ def _read_row(content: Payload, job: ClaimedJob, source: str) -> Payload:
         },
         "properties": {"correlation_id": task_id, "delivery_mode": 2, "priority": 0},
     }
+
+
+def _row_id(job: ClaimedJob, source: str) -> str:
+    return str(uuid.uuid5(_ROW_IDS, f"{source}:{job.id}:{job.created_at.isoformat()}"))
 
 
 def read_ephemeral(text: str, queue: str) -> Payload:

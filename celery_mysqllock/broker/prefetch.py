@@ -10,9 +10,8 @@ from celery_mysqllock.broker.running import busy_with
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kombu.transport.virtual import Message
-
     from celery_mysqllock.broker.channel import Channel
+    from celery_mysqllock.broker.delivery import Delivery
 
 #: How many jobs a channel holds at most when the prefetch count is 0, which means no limit.
 UNLIMITED = 1000
@@ -29,7 +28,7 @@ class Prefetch:
     def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
         self._channel = channel
         self._prefetch_count = prefetch_count
-        self._unacked: dict[int | str, Message] = {}
+        self._unacked: dict[int | str, Delivery] = {}
         self._mutex = threading.Lock()
         self._limit: Callable[[], int] | None = None
         self._window = self._prefetch_count or UNLIMITED
@@ -71,12 +70,12 @@ class Prefetch:
         """Whether one more message may come."""
         return len(self._unacked) < self.window
 
-    def append(self, message: Message, delivery_tag: int | str) -> None:
+    def append(self, message: Delivery, delivery_tag: int | str) -> None:
         """Count a delivered message as unacknowledged."""
         with self._mutex:
             self._unacked[delivery_tag] = message
 
-    def get(self, delivery_tag: int | str) -> Message:
+    def get(self, delivery_tag: int | str) -> Delivery:
         """The unacknowledged message of that tag.
 
         Raises:
@@ -84,7 +83,7 @@ class Prefetch:
         """
         return self._unacked[delivery_tag]
 
-    def ack(self, delivery_tag: int | str) -> Message | None:
+    def ack(self, delivery_tag: int | str) -> Delivery | None:
         """Take the message out of the window; None when it is not in it."""
         with self._mutex:
             message = self._unacked.pop(delivery_tag, None)
@@ -96,7 +95,7 @@ class Prefetch:
     def restore_unacked_once(self) -> None:
         """Nothing: the channel gives its messages back itself before it closes."""
 
-    def take_all(self) -> list[Message]:
+    def take_all(self) -> list[Delivery]:
         """Empty the window and return what was in it."""
         with self._mutex:
             messages = list(self._unacked.values())

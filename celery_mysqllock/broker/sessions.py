@@ -64,10 +64,11 @@ class Sessions:
         try:
             self._check_server()
             self._check_table()
+            self.jobs = self._job_table(self.main)
+            self.jobs.check_writable()
         except BaseException:
             self.main.close()
             raise
-        self.jobs = self._job_table(self.main)
         self.ephemeral = EphemeralQueues(self.main, settings.table, namespace=self._namespace)
 
     def _check_server(self) -> None:

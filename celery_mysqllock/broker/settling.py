@@ -32,13 +32,18 @@ class Settling(Topology):
     def basic_ack(self, delivery_tag: int | str, multiple: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - kombu's
         """The job is done; its row goes with the next transaction, which begins at once.
 
-        A task that outlives its connection is acknowledged as well.
+        A task that outlives its connection is acknowledged as well. What the consumer could not
+        decode, and acknowledges to be rid of it, is kept as dead.
 
         Raises:
             ConnectionLost: The connection is gone, and the job went back; it runs again.
         """
-        self.qos.ack(delivery_tag)
-        if isinstance(delivery_tag, int):
+        message = self.qos.ack(delivery_tag)
+        if not isinstance(delivery_tag, int):
+            return
+        if message is not None and message.flaw is not None:
+            self._settle_bury(delivery_tag, message.flaw)
+        else:
             self._settle_ack(delivery_tag)
 
     def basic_reject(self, delivery_tag: int | str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's

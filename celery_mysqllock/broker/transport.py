@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kombu.log import get_logger
 from kombu.transport import virtual
 
 from celery_mysqllock.broker.channel import Channel as JobChannel
@@ -13,7 +14,14 @@ from celery_mysqllock.broker.doorway import Doorway
 from celery_mysqllock.broker.mingle import allow_mingle
 from celery_mysqllock.broker.routes import Routes
 from celery_mysqllock.broker.sessions import Sessions
-from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, MySQLLockError
+from celery_mysqllock.exceptions import (
+    CannotConnect,
+    ConnectionLost,
+    MySQLLockError,
+    ReadOnlyServer,
+    ServerFull,
+    SettingsError,
+)
 from celery_mysqllock.mysql import Address, Tls
 from celery_mysqllock.mysql.address import DEFAULT_CONNECT_TIMEOUT, DEFAULT_PORT
 from celery_mysqllock.settings import BrokerSettings, read_settings
@@ -23,6 +31,8 @@ if TYPE_CHECKING:
     from kombu.asynchronous.hub import Hub
 
     from celery_mysqllock.jobs import Consumer, EphemeralQueues, JobTable, Stream
+
+logger = get_logger(__name__)
 
 # Options that kombu and Celery read themselves, whatever the transport.
 _KOMBU_OPTIONS = frozenset(
@@ -35,6 +45,8 @@ _KOMBU_OPTIONS = frozenset(
 )
 # How many messages the event loop delivers before it looks after the other things it has to do.
 _ROUND = 100
+# Seconds until ephemeral messages are asked for again that the server could not give out.
+_RETRY = 1.0
 
 
 class Transport(virtual.Transport):
@@ -49,13 +61,15 @@ class Transport(virtual.Transport):
 
     Channel = JobChannel
     default_port = DEFAULT_PORT
-    # kombu hands the first URL over as it is; alternates that it switches to come in parts
+    # kombu hands the first URL over as it is, and __init__ takes it apart; those after it in a list
+    # kombu takes apart itself
     can_parse_url = True
     # ours alone: Celery treats "amqp", "redis" and "sql" as the brokers of these names
     driver_type = "mysqllock"
     driver_name = "PyMySQL"
-    # Exactly the errors that mean that the connection is gone: Celery reconnects after these.
-    connection_errors = (ConnectionLost, CannotConnect)
+    # Celery connects again after these, and to the next URL where there are several: the connection
+    # is gone, or its server takes no writes, which for a broker is the same.
+    connection_errors = (ConnectionLost, CannotConnect, ReadOnlyServer, ServerFull)
     implements = virtual.Transport.implements.extend(
         asynchronous=True, exchange_type=frozenset({"direct", "topic", "fanout"}), heartbeats=False
     )
@@ -68,6 +82,8 @@ class Transport(virtual.Transport):
             source="broker_transport_options[{name!r}]",
             ignore=_KOMBU_OPTIONS,
         )
+        _check_alternates(client)
+        _take_apart(client)
         self._sessions: Sessions | None = None
         self._error: MySQLLockError | None = None
         self._doorway = Doorway()
@@ -81,6 +97,7 @@ class Transport(virtual.Transport):
 
         Raises:
             CannotConnect: No server answers; Celery tries again.
+            ReadOnlyServer: It takes no writes; Celery tries again, the next URL if there is one.
             LoginRefused, UnknownDatabase, MissingPrivilege: The server says no.
             TableMissing, TableMismatch: There is no job table of this release's shape.
             DatabaseError: The server is too old.
@@ -94,20 +111,27 @@ class Transport(virtual.Transport):
 
     def _address(self) -> Address:
         client = self.client
-        timeout = float(client.connect_timeout or DEFAULT_CONNECT_TIMEOUT)
-        if "://" in (client.hostname or ""):
-            address = Address.parse(client.hostname, connect_timeout=timeout)
-        else:
-            address = Address(
-                host=client.hostname or "localhost",
-                port=client.port or self.default_port,
-                user=client.userid or "",
-                password=client.password or "",
-                database=(client.virtual_host or "").strip("/"),
-                connect_timeout=timeout,
-            ).checked()
-        tls = Tls.read(client.ssl, "broker_use_ssl")
-        return replace(address, tls=tls) if tls else address
+        host, is_path = client.hostname or "localhost", (client.hostname or "").startswith("/")
+        address = Address(
+            host="localhost" if is_path else host,
+            port=client.port or self.default_port,
+            user=client.userid or "",
+            password=client.password or "",
+            database=(client.virtual_host or "").strip("/"),
+            unix_socket=host if is_path else None,
+            connect_timeout=_timeout(client),
+        ).checked()
+        return replace(address, tls=Tls.read(client.ssl, "broker_use_ssl"))
+
+    def as_uri(
+        self,
+        uri: str,  # noqa: ARG002 - kombu's; it holds what the URL was before it was taken apart
+        include_password: bool = False,  # noqa: FBT001, FBT002 - kombu's signature
+        mask: str = "**",  # noqa: ARG002 - kombu's
+    ) -> str:
+        """The URL as it is shown, without the password unless it is asked for."""
+        address = self._address()
+        return address.url() if include_password else str(address)
 
     def verify_connection(self, connection: Transport) -> bool:  # noqa: ARG002 - kombu's signature
         """Whether kombu may go on with this connection; False has it make another, unasked.
@@ -211,6 +235,10 @@ class Transport(virtual.Transport):
                 for channel in list(self.channels)
             ):
                 self.arm_bell()
+        except (ReadOnlyServer, ServerFull) as error:
+            logger.warning("Ephemeral messages cannot be taken now: %s", error)
+            # the bell rings again at once, as they are still there
+            time.sleep(_RETRY)
         except MySQLLockError as error:
             self._on_error(error)
 
@@ -271,3 +299,38 @@ class Transport(virtual.Transport):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not self._doorway.wait(left) and left is not None:
                 raise TimeoutError
+
+
+def _take_apart(client: Connection) -> None:
+    """Put the parts of the URL into kombu's connection, which shows and logs its host.
+
+    A password would be among it: ``celery inspect stats`` leaves out the password, and no host.
+    """
+    if "://" not in (client.hostname or ""):
+        return
+    address = Address.parse(client.hostname, connect_timeout=_timeout(client))
+    client.hostname = address.unix_socket or address.host
+    client.port = address.port
+    client.userid, client.password = address.user, address.password
+    client.virtual_host = address.database
+    client.connect_timeout = address.connect_timeout
+    if address.tls and not client.ssl:
+        client.ssl = address.tls.as_options()
+
+
+def _check_alternates(client: Connection) -> None:
+    """Refuse a list of URLs that kombu could not switch to.
+
+    Raises:
+        SettingsError: One of them is wrong.
+    """
+    for url in client.alt:
+        if "://" in url and Address.parse(url).unix_socket:
+            raise SettingsError(
+                "unix_socket in one of several URLs is not possible: kombu drops it when it "
+                "switches. Give host and port, or that URL alone."
+            )
+
+
+def _timeout(client: Connection) -> float:
+    return float(client.connect_timeout or DEFAULT_CONNECT_TIMEOUT)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from celery import Celery
     from celery.bin.base import CLIContext
 
+    from celery_mysqllock.jobs.migrate import Migration
+
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
@@ -24,15 +26,21 @@ if TYPE_CHECKING:
 def migrate(context: CLIContext, *, dry_run: bool, as_json: bool) -> None:
     """Make the job table of the app's broker_url, or bring it to this release's shape.
 
-    An existing table is changed by this command only, and only when it is a job table.
+    An existing table is changed by this command only, and only when it is a job table. Where
+    broker_url is a list, each server's is.
     """
     try:
-        address, table = _job_table(context.app)
-        with Session(address) as session:
-            migrations = Migrations(session, table)
-            done = migrations.pending() if dry_run else migrations.apply()
+        addresses, table = _job_tables(context.app)
+        for address in addresses:
+            with Session(address) as session:
+                migrations = Migrations(session, table)
+                done = migrations.pending() if dry_run else migrations.apply()
+            _report(table, done, dry_run=dry_run, as_json=as_json)
     except MySQLLockError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _report(table: str, done: list[Migration], *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         report = {"table": table, "dry_run": dry_run, "migrations": [step.name for step in done]}
         click.echo(json.dumps(report))
@@ -43,17 +51,18 @@ def migrate(context: CLIContext, *, dry_run: bool, as_json: bool) -> None:
         click.echo(f"{table} is up to date.")
 
 
-def _job_table(app: Celery) -> tuple[Address, str]:
-    """Where the app's job table is.
+def _job_tables(app: Celery) -> tuple[list[Address], str]:
+    """Where the app's job table is: on each server, when the broker is a list of URLs.
 
     Raises:
-        SettingsError: The app's broker is no mysql:// URL.
+        SettingsError: One of the app's brokers is no mysql:// URL.
     """
-    url = app.conf.broker_write_url or ""
-    if not url.startswith("mysql://"):
+    configured = app.conf.broker_write_url or ""
+    urls = configured.split(";") if isinstance(configured, str) else list(configured)
+    if not all(url.startswith("mysql://") for url in urls):
         raise SettingsError(
             "broker_url names no MySQL database, so there is no job table to migrate. Set it to "
             "mysql://user:password@host:3306/database."
         )
     table = (app.conf.broker_transport_options or {}).get("table", BrokerSettings.table)
-    return Address.parse(url), table
+    return [Address.parse(url) for url in urls], table

@@ -23,6 +23,8 @@ from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Self
 
     from celery_mysqllock.devserver.program import Program
@@ -45,8 +47,13 @@ class DevServer:
     It ends with the process that made it, however that ends, and leaves no file behind. Made
     stopped: use it as a context manager, or call `start` and `close`.
 
+    Args:
+        program: The server's program.
+        options: Further options of mysqld, such as ``--max-allowed-packet=1M``.
+
     Attributes:
         kind: "mariadb" or "mysql".
+        options: As above; a change holds from the next start.
         private: True; a test that needs to kill or restart a server looks here.
         url: The `mysql://` URL of its first database, for a user with all privileges.
         pid: mysqld's process id, 0 before the first start.
@@ -54,8 +61,9 @@ class DevServer:
 
     private = True
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, options: Sequence[str] = ()) -> None:
         self.kind = program.kind
+        self.options = options
         self.pid = 0
         self._program = program
         self._mutex = threading.RLock()
@@ -169,6 +177,7 @@ class DevServer:
         log = self._folder / "mysqld.log"
         seen = log.stat().st_size if log.exists() else 0
         command = server_options(self._program, self._folder, self._address.port)
+        command += self.options
         if accounts.exists():
             command.append(f"--init-file={accounts}")
         self.pid = self._guard.start(command, self._program.environment, data)

@@ -19,6 +19,10 @@ VALUES (%(message)s, %(queue)s, %(claim_order)s, 2,
         UTC_TIMESTAMP(6) + INTERVAL %(lifetime)s SECOND);
 SELECT IS_USED_LOCK(%(sweeper)s);
 
+-- name: change_nothing
+-- No row, no commit to wait for; but an error where the server takes no writes.
+UPDATE {jobs} SET id = id WHERE FALSE;
+
 -- name: lock_oldest
 -- The first jobs in line that no other consumer is claiming just now, locked until the commit.
 -- One queue a statement, and in the index's direction: anything else locks more than it takes.

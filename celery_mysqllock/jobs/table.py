@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from celery_mysqllock.exceptions import DatabaseError
+from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege
 from celery_mysqllock.jobs.bell import BELL_PARAMETERS, bells, ring, wake
 from celery_mysqllock.jobs.claims import Claims
 from celery_mysqllock.jobs.job import (
@@ -92,6 +93,16 @@ class JobTable(Claims):
             raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
         wake(self._session, stored.number)
         return stored.row_id
+
+    def check_writable(self) -> None:
+        """Do nothing when the server takes writes, or does not say so to this user.
+
+        Raises:
+            ReadOnlyServer: It takes none.
+        """
+        # a producer may have no more than INSERT
+        with contextlib.suppress(MissingPrivilege):
+            self._session.execute(self._sql["change_nothing"])
 
     # -- what no living consumer does -------------------------------------------------------------
 

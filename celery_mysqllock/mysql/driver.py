@@ -9,7 +9,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pymysql
-from pymysql.constants import COMMAND, CR
+from pymysql.constants import COMMAND, CR, ER
 from pymysql.err import Error, OperationalError, raise_mysql_exception
 
 from celery_mysqllock.mysql.tls import trusting_context
@@ -25,6 +25,8 @@ else:
 _HEADER = 4  # bytes before each packet: its length and its place in the answer
 _ERROR, _NULL = 0xFF, 0xFB
 _CHUNK = 4096
+# Characters above which a statement may be too large for the server; its default is 4 MiB or more.
+_LARGE = 500_000
 
 # ruff: noqa: SLF001 - this module is there to keep the driver's private names in one place
 
@@ -119,7 +121,21 @@ class Inserted(NamedTuple):
     number: int | None
 
 
+def check_size(connection: Connection, text: str) -> None:
+    """Raise what the server would say of a statement that is above its limit.
+
+    It resets the connection of who sends so much, mostly before its own error can be read.
+    """
+    if len(text) <= _LARGE:
+        return
+    size, limit = len(text.encode()), number(connection, "SELECT @@max_allowed_packet", ())
+    if limit is not None and size >= limit:
+        text = f"The statement has {size} bytes, and the server reads less than {limit}."
+        raise OperationalError(ER.NET_PACKET_TOO_LARGE, text)
+
+
 def _query(connection: Connection, text: str) -> None:
+    check_size(connection, text)
     connection._execute_command(COMMAND.COM_QUERY, text)  # type: ignore[attr-defined]
     connection._sock.settimeout(connection._read_timeout)  # type: ignore[attr-defined]
     # where the driver notes what it has set

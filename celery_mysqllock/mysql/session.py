@@ -87,7 +87,8 @@ class Session:
         return driver.Connection(
             **place,
             user=self.address.user,
-            password=self.address.password,
+            # the driver would take it for Latin-1
+            password=self.address.password.encode(),
             database=self.address.database,
             connect_timeout=max(1, round(self.address.connect_timeout)),
             read_timeout=self.patience,
@@ -242,10 +243,15 @@ class Session:
         Returns:
             For each statement the rows of a SELECT, else the number of rows that it changed. A
             statement that fails ends the script; those before it have been run.
+
+        Raises:
+            MessageTooLarge: The server would not read so large a script; nothing was sent.
         """
         results: list[Any] = []
         with self._cursor() as cursor:
-            cursor.execute(sql, parameters)
+            text = cursor.mogrify(sql, parameters)
+            driver.check_size(self._usable(), text)
+            cursor.execute(text)
             # Only the server knows whether there is more; reading past the end would block.
             while True:
                 results.append(list(cursor.fetchall()) if cursor.description else cursor.rowcount)

@@ -45,8 +45,8 @@ class Worker:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def await_log(self, text: str) -> None:
-        eventually(lambda: text in self.log or self.has_ended, what=f"{text!r} in a log")
+    def await_log(self, text: str, within: float = 30.0) -> None:
+        eventually(lambda: text in self.log or self.has_ended, within, f"{text!r} in a log")
         assert text in self.log, self.log
 
     def await_ready(self) -> None:

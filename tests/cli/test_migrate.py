@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from celery_mysqllock.mysql import Address, Session
+
+if TYPE_CHECKING:
+    from celery_mysqllock.devserver import DevServer, GivenServer
 
 
 def migrate(url: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +38,16 @@ def test_the_table_is_made_once(url: str) -> None:
     )
     assert (second.returncode, second.stdout) == (0, "jobs is up to date.\n")
     assert "jobs" in tables(url)
+
+
+def test_the_table_is_made_on_each_server_of_a_list(
+    url: str, server: DevServer | GivenServer
+) -> None:
+    other = server.create_database()
+    done = migrate(f"{url};{other}")
+    assert done.stdout.count("jobs: 0001 original") == 2
+    assert "jobs" in tables(other)
+    server.drop_database(Address.parse(other).database)
 
 
 def test_a_dry_run_prints_the_sql_and_changes_nothing(url: str) -> None:

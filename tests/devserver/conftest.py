@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import DevServer, NoServer
-from celery_mysqllock.devserver.choice import KIND_VARIABLE, URL_VARIABLE, choose
+from celery_mysqllock.devserver import DevServer
+from celery_mysqllock.devserver.choice import URL_VARIABLE
 from celery_mysqllock.exceptions import CannotConnect
 from celery_mysqllock.mysql import Address, Session
 
@@ -24,17 +23,6 @@ if TYPE_CHECKING:
     from celery_mysqllock.devserver.program import Program
 
 PATIENCE = 20.0  # seconds until something that should happen at once counts as not happening
-
-
-@pytest.fixture(scope="session")
-def program() -> Program:
-    """The server program of this test run."""
-    try:
-        return choose(os.environ.get(KIND_VARIABLE) or None)
-    except NoServer as error:
-        if os.environ.get(URL_VARIABLE):
-            pytest.skip(f"the tests run on {URL_VARIABLE}, and no other server is here: {error}")
-        raise
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Encrypted connections, to a server that can and one that cannot."""
+"""Encrypted connections, to servers that can and one that cannot."""
 
 from __future__ import annotations
 
@@ -8,22 +8,59 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from celery_mysqllock.exceptions import CannotConnect, DatabaseError, SettingsError
+from celery_mysqllock.devserver.program import MARIADB
+from celery_mysqllock.exceptions import (
+    CannotConnect,
+    DatabaseError,
+    LoginRefused,
+    SettingsError,
+)
 from celery_mysqllock.mysql import Address, Session, Tls
+from tests.certificates import Authority
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from celery_mysqllock.devserver import DevServer
+    from celery_mysqllock.devserver.program import Program
 
-@pytest.fixture
-def encrypting(url: str) -> Address:
-    """A server that speaks TLS: MySQL makes itself a certificate, MariaDB before 11.4 does not."""
-    address = Address.parse(url)
-    with Session(address) as session:
-        variables = dict(session.query("SHOW VARIABLES WHERE Variable_name IN ('ssl_cert')"))
-    if not variables.get("ssl_cert"):
-        pytest.skip("this server has no certificate")
-    return address
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def encrypting(start_server: Callable[..., DevServer], authority: Authority) -> Address:
+    """A server with a certificate of that authority, for 127.0.0.1."""
+    return _serving(start_server, authority, "127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def misnamed(start_server: Callable[..., DevServer], authority: Authority) -> Address:
+    """Likewise, but the certificate is another host's."""
+    return _serving(start_server, authority, "db.example.org")
+
+
+@pytest.fixture(scope="module")
+def plain(start_server: Callable[..., DevServer], program: Program) -> Address:
+    """A server that does not encrypt."""
+    none = "--skip-ssl" if program.kind == MARIADB else "--tls-version="
+    return Address.parse(start_server(none).url)
+
+
+def _serving(start_server: Callable[..., DevServer], authority: Authority, host: str) -> Address:
+    own = authority.sign(host)
+    server = start_server(
+        f"--ssl-ca={authority.ca}", f"--ssl-cert={own.cert}", f"--ssl-key={own.key}"
+    )
+    return Address.parse(server.url)
+
+
+def cipher(address: Address, tls: Tls) -> str:
+    with Session(replace(address, tls=tls)) as session:
+        return str(session.query("SHOW STATUS LIKE 'Ssl_cipher'")[0][1])
 
 
 @pytest.mark.parametrize(
@@ -49,18 +86,48 @@ def test_a_connection_that_checks_nothing_loads_no_authorities(
         assert session.value("SELECT 1") == 1
 
 
-def test_a_certificate_of_an_unknown_authority_is_refused(encrypting: Address) -> None:
-    with pytest.raises((CannotConnect, DatabaseError), match="certificate"):
-        Session(replace(encrypting, tls=Tls(mode="VERIFY_CA"))).open()
+@pytest.mark.parametrize("mode", ["REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"])
+def test_a_certificate_of_a_known_authority_is_accepted(
+    encrypting: Address, authority: Authority, mode: str
+) -> None:
+    assert cipher(encrypting, Tls(mode, str(authority.ca)))
 
 
-def test_a_server_without_tls_is_refused_when_it_is_required(url: str) -> None:
-    address = Address.parse(url)
-    with Session(address) as session:
-        if dict(session.query("SHOW VARIABLES LIKE 'ssl_cert'")).get("ssl_cert"):
-            pytest.skip("this server has a certificate")
+@pytest.mark.parametrize("mode", ["VERIFY_CA", "VERIFY_IDENTITY"])
+def test_a_certificate_of_an_unknown_authority_is_refused(
+    encrypting: Address, mode: str, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path, "somebody else")
+    for ca in (None, str(other.ca)):
+        with pytest.raises(CannotConnect, match="certificate"):
+            Session(replace(encrypting, tls=Tls(mode=mode, ca=ca))).open()
+
+
+def test_another_hosts_certificate_is_refused_where_identity_is_verified(
+    misnamed: Address, authority: Authority
+) -> None:
+    ca = str(authority.ca)
+    assert cipher(misnamed, Tls("VERIFY_CA", ca))
+    with pytest.raises(CannotConnect, match="certificate"):
+        Session(replace(misnamed, tls=Tls("VERIFY_IDENTITY", ca))).open()
+
+
+def test_a_client_may_prove_itself_with_a_certificate(
+    encrypting: Address, authority: Authority
+) -> None:
+    with Session(encrypting) as session:
+        session.execute("CREATE USER certified@'%' IDENTIFIED BY 'secret' REQUIRE X509")
+        session.execute(f"GRANT ALL ON `{encrypting.database}`.* TO certified@'%'")
+    certified = replace(encrypting, user="certified", password="secret")  # noqa: S106 - a throw-away user
+    ca, own = str(authority.ca), authority.sign("client.example.org")
+    assert cipher(certified, Tls("VERIFY_CA", ca, str(own.cert), str(own.key)))
+    with pytest.raises(LoginRefused):
+        Session(replace(certified, tls=Tls("VERIFY_CA", ca))).open()
+
+
+def test_a_server_without_tls_is_refused_when_it_is_required(plain: Address) -> None:
     with pytest.raises(DatabaseError, match="SSL"):
-        Session(replace(address, tls=Tls(mode="REQUIRED"))).open()
+        Session(replace(plain, tls=Tls(mode="REQUIRED"))).open()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""A message as it is delivered, which knows when nobody could read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.exceptions import ContentDisallowed, DecodeError
+from kombu.transport import virtual
+
+
+class Delivery(virtual.Message):
+    """A delivered message.
+
+    Celery acknowledges what it cannot decode, and RabbitMQ forgets it. Here such a job is kept as
+    dead: see ``Settling.basic_ack``.
+    """
+
+    #: Why the body could not be decoded, None while it could or nobody has tried.
+    flaw: str | None = None
+
+    def __init__(self, payload: dict[str, Any], channel: Any = None, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
+        super().__init__(payload, channel=channel, **kwargs)
+        if self.errors:
+            # what kombu caught itself: type, error and traceback
+            self.flaw = _sentence(self.errors[0][1])
+
+    def _decode(self) -> Any:  # noqa: ANN401 - whatever was sent
+        try:
+            return super()._decode()
+        except Exception as error:
+            self.flaw = _sentence(error)
+            if isinstance(error, (ContentDisallowed, DecodeError)):
+                raise
+            # Celery goes on after these two; anything else would end the worker
+            raise DecodeError(str(error)) from error
+
+
+def _sentence(error: BaseException) -> str:
+    return f"The body cannot be decoded: {type(error).__name__}: {error}"
