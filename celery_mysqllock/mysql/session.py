@@ -74,6 +74,8 @@ class Session:
         _open_sessions.add(self)
         try:
             self._prepare()
+        except ConnectionLost as error:
+            raise CannotConnect(str(error)) from error
         except BaseException:
             self.close()
             raise
