@@ -44,20 +44,30 @@ def connect(session: Session) -> Iterator[Callable[..., Connection]]:
 
 
 @pytest.fixture
-def start_worker(session: Session, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    """Starts real ``celery worker`` processes on the table."""
+def launch_worker(session: Session, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """Launches real ``celery worker`` processes on the table."""
     workers: list[Worker] = []
 
-    def start(*options: str, **environment: str) -> Worker:
+    def launch(*options: str, **environment: str) -> Worker:
         log = tmp_path / f"worker-{len(workers)}.log"
-        worker = Worker(session.address.url(), log, *options, **environment)
-        workers.append(worker)
+        workers.append(Worker(session.address.url(), log, *options, **environment))
+        return workers[-1]
+
+    yield launch
+    for worker in workers:
+        worker.kill()
+
+
+@pytest.fixture
+def start_worker(launch_worker: Callable[..., Worker]) -> Callable[..., Worker]:
+    """Launches workers and waits until they are ready."""
+
+    def start(*options: str, **environment: str) -> Worker:
+        worker = launch_worker(*options, **environment)
         worker.await_ready()
         return worker
 
-    yield start
-    for worker in workers:
-        worker.kill()
+    return start
 
 
 @pytest.fixture
