@@ -230,14 +230,10 @@ class Session:
     def insert(self, sql: str, values: Mapping[str, object]) -> driver.Inserted:
         """Run an INSERT and a SELECT of one number, separated by ``;``, in one round trip.
 
-        As short as can be, since each publish is one of these; errors as in ``query``.
+        For publishing, which is one of these each time; errors as in ``query``.
         """
-        with self._mutex:
-            connection = self._usable()
-            try:
-                return driver.insert(connection, sql, values)
-            except DRIVER_ERRORS as error:
-                raise self._failed(error) from error
+        with self._mutex, self._translated() as connection:
+            return driver.insert(connection, sql, values)
 
     def script(self, sql: str, parameters: Any = None) -> list[Any]:  # noqa: ANN401
         """Run several statements, separated by ``;``, in one round trip.
