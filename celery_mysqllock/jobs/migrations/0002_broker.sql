@@ -4,7 +4,7 @@ ALTER TABLE {jobs}
     MODIFY id          BIGINT UNSIGNED  NOT NULL AUTO_INCREMENT,
     MODIFY message     LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
     MODIFY job_status  TINYINT          NOT NULL DEFAULT 0
-                       COMMENT '0 queued, 1 dequeued, 2 scheduled, 3 dead',
+                       COMMENT '0 queued, 1 dequeued, 2 scheduled, 3 dead, 4 waiting',
     ADD    queue       VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
                                         NOT NULL DEFAULT 'celery',
     ADD    claim_order TINYINT UNSIGNED NOT NULL DEFAULT 9
@@ -21,9 +21,19 @@ ALTER TABLE {jobs}
     ADD    finished_at TIMESTAMP(6)     NULL DEFAULT NULL,
     ADD    reason      TEXT CHARACTER SET utf8mb4 NULL DEFAULT NULL
                        COMMENT 'why the job is dead',
+    ADD    task_id     VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL DEFAULT NULL
+                       COMMENT 'of the task; NULL where it is derived from the row',
+    ADD    unique_key  VARCHAR(255) CHARACTER SET ascii COLLATE ascii_bin NULL DEFAULT NULL
+                       COMMENT 'no two jobs have the same',
+    ADD    order_key   VARCHAR(255) CHARACTER SET ascii COLLATE ascii_bin NULL DEFAULT NULL
+                       COMMENT 'jobs of one key run one after the other (job_status 4: not yet)',
+    ADD    order_limit SMALLINT UNSIGNED NULL DEFAULT NULL
+                       COMMENT 'so many jobs of the key at once',
     -- in the direction of the claim's ORDER BY: a filesort would lock every row of the queue
     ADD KEY claim (queue, job_status, claim_order, id),
     ADD KEY owner (owner),
     ADD KEY due (due_at),
     ADD KEY finished (finished_at),
+    ADD UNIQUE KEY unique_key (unique_key),
+    ADD KEY order_key (order_key, job_status, id),
     COMMENT = 'celery-mysqllock schema 2';
