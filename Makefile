@@ -60,7 +60,7 @@ clean:  ## Remove what make has made
 $(VENV)/.demo: pyproject.toml
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --disable-pip-version-check --editable . --group demo
+	$(BIN)/python -m pip install --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.demo

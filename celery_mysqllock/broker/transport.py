@@ -27,6 +27,8 @@ from celery_mysqllock.mysql.address import DEFAULT_CONNECT_TIMEOUT, DEFAULT_PORT
 from celery_mysqllock.settings import BrokerSettings, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kombu import Connection
     from kombu.asynchronous.hub import Hub
 
@@ -76,12 +78,7 @@ class Transport(virtual.Transport):
 
     def __init__(self, client: Connection, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
         super().__init__(client, **kwargs)
-        self.settings = read_settings(
-            BrokerSettings,
-            client.transport_options,
-            source="broker_transport_options[{name!r}]",
-            ignore=_KOMBU_OPTIONS,
-        )
+        self.settings = read_broker_settings(client.transport_options)
         _check_alternates(client)
         _take_apart(client)
         self._sessions: Sessions | None = None
@@ -299,6 +296,20 @@ class Transport(virtual.Transport):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not self._doorway.wait(left) and left is not None:
                 raise TimeoutError
+
+
+def read_broker_settings(options: Mapping[str, Any]) -> BrokerSettings:
+    """Check ``broker_transport_options`` and make settings of them.
+
+    Raises:
+        SettingsError: One is unknown or not allowed.
+    """
+    return read_settings(
+        BrokerSettings,
+        options,
+        source="broker_transport_options[{name!r}]",
+        ignore=_KOMBU_OPTIONS,
+    )
 
 
 def _take_apart(client: Connection) -> None:

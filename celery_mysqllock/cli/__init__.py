@@ -1,15 +1,22 @@
-"""``celery -A app mysqllock ...``: the commands for the job table and the locks."""
+"""``mysqllock`` and ``celery -A app mysqllock``: commands for the job table and the locks."""
 
 from __future__ import annotations
 
 import click
 
 from celery_mysqllock.cli.migrate import migrate
+from celery_mysqllock.cli.place import Group, find_place
 
 
-@click.group(help="Work with celery-mysqllock's job table and locks.")
-def mysqllock() -> None:
-    """The group that Celery's command line finds through its entry point."""
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-A", "--app", help="The Celery app, as for the celery command.")
+@click.option("--url", envvar="MYSQLLOCK_URL", help="mysql://user:password@host:3306/database")
+@click.option("--table", help="The job table's name, where it is not the app's.")
+@click.version_option(package_name="celery-mysqllock")
+@click.pass_context
+def mysqllock(context: click.Context, app: str | None, url: str | None, table: str | None) -> None:
+    """Work with celery-mysqllock's job table and locks."""
+    context.obj = find_place(context, app, url, table)
 
 
 mysqllock.add_command(migrate)

@@ -1,0 +1,145 @@
+"""Where a command works: the servers, the job table and the locks, of an app or of a URL."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+from celery.app.utils import find_app
+
+from celery_mysqllock.broker.transport import read_broker_settings
+from celery_mysqllock.exceptions import MySQLLockError, SettingsError
+from celery_mysqllock.mysql import Address, Session, Tls
+from celery_mysqllock.settings import BrokerSettings, LockSettings, check_identifier
+from celery_mysqllock.tasks.configuration import lock_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery import Celery
+
+_NOWHERE = (
+    "Say where to work: 'celery -A <app> mysqllock ...', 'mysqllock -A <app> ...', or "
+    "'mysqllock --url mysql://user:password@host:3306/database ...' (or MYSQLLOCK_URL)."
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a command works with; read when it is first asked for, so that ``--help`` needs nothing.
+
+    Attributes:
+        app: The Celery app, None when a URL was given instead.
+        url: The URL, None for the app's.
+        table: The job table's name, None for the app's setting.
+    """
+
+    app: Celery | None = None
+    url: str | None = None
+    table: str | None = None
+
+    @property
+    def settings(self) -> BrokerSettings:
+        """The broker's settings.
+
+        Raises:
+            SettingsError: One is wrong.
+        """
+        options = {} if self.app is None else self.app.conf.broker_transport_options or {}
+        settings = read_broker_settings(options)
+        if self.table is None:
+            return settings
+        return replace(settings, table=check_identifier("--table", self.table))
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where the job table is: on each server, when the broker is a list of URLs.
+
+        Raises:
+            SettingsError: Nobody says where, or one of the app's brokers is no mysql:// URL.
+        """
+        if self.url is not None:
+            return [Address.parse(self.url)]
+        if self.app is None:
+            raise SettingsError(_NOWHERE)
+        configured = self.app.conf.broker_write_url or ""
+        urls = configured.split(";") if isinstance(configured, str) else list(configured)
+        if not all(url.startswith("mysql://") for url in urls):
+            raise SettingsError(
+                "broker_url names no MySQL database, so there is no job table. Set it to "
+                "mysql://user:password@host:3306/database."
+            )
+        tls = Tls.read(self.app.conf.broker_use_ssl, "broker_use_ssl")
+        found = [Address.parse(url) for url in urls]
+        return [address if address.tls else replace(address, tls=tls) for address in found]
+
+    @property
+    def namespace(self) -> str:
+        """The first part of the names of the consumers' locks; errors as in ``addresses``."""
+        return self.settings.namespace or self.addresses[0].database
+
+    @property
+    def locks(self) -> LockSettings:
+        """Where the locks are.
+
+        Raises:
+            SettingsError: Nobody says where.
+        """
+        if self.url is not None:
+            return LockSettings(url=self.url)
+        if self.app is None:
+            raise SettingsError(_NOWHERE)
+        return lock_settings(self.app)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session with the first server of the job table that answers.
+
+        Raises:
+            CannotConnect: None does.
+            LoginRefused, UnknownDatabase, MissingPrivilege: The server says no.
+        """
+        *firsts, last = self.addresses
+        for address in firsts:
+            try:
+                session = Session(address).open()
+            except ConnectionError:
+                continue
+            break
+        else:
+            session = Session(last).open()
+        with session:
+            yield session
+
+
+class Group(click.Group):
+    """A group whose commands say what is wrong in one sentence, without a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:  # noqa: ANN401 - click's
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except MySQLLockError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def find_place(
+    context: click.Context, app: str | None, url: str | None, table: str | None
+) -> Place:
+    """The place that the options say; under ``celery -A app`` that app's.
+
+    Raises:
+        click.UsageError: There is no such app.
+    """
+    if app is not None:
+        return Place(_find_app(app), url, table)
+    return Place(getattr(context.find_object(object), "app", None), url, table)
+
+
+def _find_app(name: str) -> Celery:
+    try:
+        return find_app(name)
+    except (ImportError, AttributeError) as error:
+        raise click.UsageError(f"There is no Celery app {name!r}: {error}") from error
