@@ -112,13 +112,13 @@ class Channel(Settling):
     def _consume_jobs(self) -> None:
         if self._stream is None:
             self._stream = self.connection.open_stream()
-            self._stream.set_window(self.qos.window)
+            self.set_window(self.qos.window)
         self._stream.consume([q for q in self._active_queues if q not in self._ephemeral_queues])
 
     def set_window(self, window: int) -> None:
         """Have at most so many claimed jobs out."""
         if self._stream is not None:
-            self._stream.set_window(window)
+            self._stream.set_window(window, ahead=not self.qos.is_bound)
 
     def basic_get(
         self,

@@ -48,6 +48,11 @@ class Prefetch:
         """How many messages may be unacknowledged now; a cap where there is no limit."""
         return self._window
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether the window is what the worker's pool has room for, and no more."""
+        return self._limit is not None
+
     def bound(self, limit: Callable[[], int]) -> None:
         """Have no more messages out than the worker's pool has room for.
 
@@ -56,6 +61,7 @@ class Prefetch:
         """
         self._limit = limit
         self.resize()
+        self._channel.set_window(self._window)
 
     def resize(self) -> None:
         """Set the window by what the pool is busy with now."""

@@ -117,6 +117,9 @@ class Bell:
             CannotConnect, LoginRefused: There is no session.
         """
         self._session.open()
+        # The statement would keep its view of the tables while it sleeps, and the server all that
+        # was deleted since then, which every claim would have to read past.
+        self._session.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
         threading.Thread(target=self._run, name="mysqllock-bell", daemon=True).start()
 
     def stop(self, waker: Session) -> None:

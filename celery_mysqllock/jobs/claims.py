@@ -107,7 +107,7 @@ class Claims:
 
     def _settle(self, settled: Settlement, values: dict[str, Any]) -> list[str]:
         statements = []
-        for name, ids in (("ack", settled.acked), ("release", settled.released)):
+        for name, ids in _lists(settled):
             if ids:
                 values[f"{name}_ids"] = ids
                 done = "finish" if name == "ack" and self._retains else name
@@ -122,7 +122,7 @@ class Claims:
         return statements
 
     def _check(self, settled: Settlement, results: list[Any]) -> None:
-        asked = [len(ids) for ids in (settled.acked, settled.released) if ids]
+        asked = [len(ids) for _, ids in _lists(settled) if ids]
         asked += [1] * len(settled.buried)
         missing = sum(asked) - sum(results[1 : 1 + len(asked)])
         if missing:
@@ -153,3 +153,11 @@ class Claims:
 
     def _change(self, statement: str, **values: Any) -> int:  # noqa: ANN401 - SQL values
         return retried(lambda: self._session.execute(self._sql[statement], values))
+
+
+def _lists(settled: Settlement) -> tuple[tuple[str, list[int]], ...]:
+    return (
+        ("ack", settled.acked),
+        ("release", settled.released),
+        ("unclaim", settled.unclaimed),
+    )

@@ -40,19 +40,24 @@ class Settlement:
     Attributes:
         acked: Ids of jobs that are done.
         released: Ids of jobs that go back to their queues.
+        unclaimed: Ids of jobs that go back as well, as they were: nobody has seen them.
         buried: Ids of jobs that are dead, each with the reason.
     """
 
     acked: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
+    unclaimed: list[int] = field(default_factory=list)
     buried: list[tuple[int, str]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.acked or self.released or self.buried)
+        return bool(self.acked or self.released or self.unclaimed or self.buried)
 
     def __add__(self, later: Settlement) -> Settlement:
         return Settlement(
-            self.acked + later.acked, self.released + later.released, self.buried + later.buried
+            self.acked + later.acked,
+            self.released + later.released,
+            self.unclaimed + later.unclaimed,
+            self.buried + later.buried,
         )
 
 

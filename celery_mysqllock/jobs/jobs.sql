@@ -79,6 +79,12 @@ UPDATE {jobs}
 SET job_status = 0, owner = NULL, claimed_at = NULL
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 
+-- name: unclaim
+-- As release, for jobs that no consumer has seen: their delivery does not count.
+UPDATE {jobs}
+SET job_status = 0, owner = NULL, claimed_at = NULL, deliveries = deliveries - 1
+WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
+
 -- name: bury
 -- Dead: kept for a person, with the reason. A dead job gets a better reason in the same way.
 UPDATE {jobs}

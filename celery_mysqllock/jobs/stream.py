@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds for which a few free places of a window wait for more, so that one claim takes several.
-_GATHER = 0.02
+# Seconds for which the first ack, or the first free place of a window, waits for more of them while
+# other jobs are out: a transaction costs the server as much as ten more jobs in it.
+_GATHER = 0.005
+# For so many seconds of its consumer's work a stream claims ahead of the window.
+_AHEAD = 0.02
+# Seconds after which what was claimed ahead and not taken goes back: there are long tasks now.
+_STALE = 0.5
 # Seconds until what the server could not do (disk full, read only, not there) is tried again.
 _RETRY = 1.0
 # Seconds that closing waits for the last settlements.
@@ -60,15 +65,14 @@ class Stream(Window):
         on_end: Callable[[], None],
         is_alone: Callable[[], bool],
     ) -> None:
-        super().__init__()
+        super().__init__(claim_limit, on_jobs)
         self._open_table = open_table
         self._owner = owner
-        self._claim_limit = claim_limit
-        self._on_jobs = on_jobs
         self._on_dry = on_dry
         self._on_end = on_end
         self._is_alone = is_alone
         self._has_lost = False
+        self._last_taken, self._last_turn = 0, time.monotonic()
         self._served: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="mysqllock-stream", daemon=True)
 
@@ -145,40 +149,50 @@ class Stream(Window):
         """Give back jobs whose claim was committed, and the answer lost."""
         with self._changed:
             buried = {job_id for job_id, _ in self._settled.buried}
-            known = self._kept | buried | {*self._settled.acked, *self._settled.released}
+            settled = (self._settled.acked, self._settled.released, self._settled.unclaimed)
+            known = self._kept.union(buried, *settled)
         if self._is_alone():
             self._table.release_others(known, self._owner)
 
     def _await_work(self) -> bool:
         """Wait until there is something to settle or to claim; False when all is done."""
-        idle = max(1.0, (self._session.idle_timeout or 30) / 3)
         with self._changed:
-            while True:
-                if self._settled or (self._closed and self._has_lost):
-                    return True
+            while not self._is_due() and not (self._closed and self._has_lost):
                 if self._closed and not self._kept:
                     return False
-                if self.error is None and self._to_look and self._limit() and self._is_worthwhile():
-                    return True
-                if not self._changed.wait(idle):
-                    return True
-
-    def _is_worthwhile(self) -> bool:
-        """Whether half of the window is free, or has not become so in a moment."""
-        if self._limit() * 2 >= min(self._window, self._claim_limit):
+                gathers = self._gathers = bool(self._settled) or self._can_claim()
+                taken = self._taken
+                is_over = not self._changed.wait(_GATHER if gathers else self._patience())
+                if is_over and self._taken == taken and not gathers:
+                    self._unclaim_stale()
+                if is_over or gathers:
+                    break
+            self._gathers = False
             return True
-        before = self._limit()
-        self._changed.wait(_GATHER)
-        return self._limit() <= before or bool(self._settled)
 
-    def _limit(self) -> int:
-        return min(self._room(), self._claim_limit)
+    def _patience(self) -> float:
+        """Seconds to wait for something to do: the session must be heard of now and then."""
+        return _STALE if self._jobs else max(1.0, (self._session.idle_timeout or 30) / 3)
+
+    def _unclaim_stale(self) -> None:
+        """Give back what was claimed ahead: other consumers may be free."""
+        self._ahead = 0
+        while self._jobs and len(self._jobs) > self._window - self._out:
+            self._settled.unclaimed.append(self._jobs.pop().id)
+
+    def _keep_pace(self) -> None:
+        """Claim ahead as much as was taken in a moment, on the average since the last time."""
+        now = time.monotonic()
+        pace = (self._taken - self._last_taken) / max(now - self._last_turn, _AHEAD / 10)
+        self._ahead = min(self._claim_limit, int(pace * _AHEAD)) if self._may_claim_ahead else 0
+        self._last_turn, self._last_taken = now, self._taken
 
     def _turn(self) -> None:
         with self._changed:
+            self._keep_pace()
             settled, self._settled = self._settled, Settlement()
             queue = next((name for name in self._queues if name in self._to_look), None)
-            limit = self._limit() if queue is not None and self.error is None else 0
+            limit = self._limit() if queue is not None and self._can_claim() else 0
             if queue is not None:
                 self._queues.remove(queue)
                 self._queues.append(queue)
@@ -192,7 +206,7 @@ class Stream(Window):
             self._put_back(settled, error)
             return
         self._note(queue, limit, jobs)
-        if settled.released:
+        if settled.released or settled.unclaimed:
             self._ring()
 
     def _put_back(self, settled: Settlement, error: DatabaseError) -> None:
@@ -206,10 +220,9 @@ class Stream(Window):
     def _note(self, queue: str | None, limit: int, jobs: list[ClaimedJob]) -> None:
         with self._changed:
             if self._closed:
-                self._settled.released.extend(job.id for job in jobs)
+                self._settled.unclaimed.extend(job.id for job in jobs)
             else:
                 self._jobs.extend(jobs)
-                self._out += len(jobs)
             if queue is not None and limit and len(jobs) < limit:
                 self._to_look.discard(queue)
         if jobs:

@@ -10,7 +10,7 @@ from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError
 from celery_mysqllock.jobs.job import Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from celery_mysqllock.jobs.job import ClaimedJob
 
@@ -18,21 +18,35 @@ if TYPE_CHECKING:
 class Window:
     """What the consuming side of a stream sees and says; safe for any thread.
 
+    At most ``window`` jobs are out: taken by the consumer and not settled. Behind them stand some
+    that were claimed ahead, as many as the consumer has lately taken in a moment: none where tasks
+    take long.
+
+    Args:
+        claim_limit: Most jobs that one statement claims.
+        on_jobs: Called, from any thread, when there are jobs to take, or ``error`` is set.
+
     Attributes:
         error: Why no more jobs come, None while they do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, claim_limit: int, on_jobs: Callable[[], None]) -> None:
         self.error: MySQLLockError | None = None
+        self._claim_limit = claim_limit
+        self._on_jobs = on_jobs
         self._queues: deque[str] = deque()
         self._window = 0
+        self._ahead = 0
+        self._may_claim_ahead = True
         self._out = 0
+        self._taken = 0
         self._jobs: deque[ClaimedJob] = deque()
         self._settled = Settlement()
         self._to_look: set[str] = set()
         self._changed = threading.Condition()
         self._closed = False
         self._kept: set[int] = set()
+        self._gathers = False
 
     def consume(self, queues: list[str]) -> None:
         """Claim from these queues from now on, in turn."""
@@ -41,11 +55,19 @@ class Window:
             self._to_look = set(queues)
             self._changed.notify()
 
-    def set_window(self, window: int) -> None:
-        """Have at most so many jobs out: claimed and not settled."""
+    def set_window(self, window: int, *, ahead: bool = True) -> None:
+        """Have at most so many jobs out: taken and not settled.
+
+        Args:
+            window: How many.
+            ahead: Whether others may be claimed ahead of it.
+        """
         with self._changed:
             self._window = window
+            self._may_claim_ahead = ahead
             self._changed.notify()
+            if self._may_take():
+                self._on_jobs()
 
     def look(self, queues: Collection[str]) -> None:
         """Something may have come to these queues."""
@@ -54,13 +76,15 @@ class Window:
             self._changed.notify()
 
     def take(self) -> ClaimedJob | None:
-        """The next claimed job, None when there is none just now.
+        """The next claimed job, None when there is none just now or the window is full.
 
         Raises:
             MySQLLockError: No more jobs come, for this reason.
         """
         with self._changed:
-            if self._jobs:
+            if self._may_take():
+                self._out += 1
+                self._taken += 1
                 return self._jobs.popleft()
         if self.error is not None:
             raise self.error
@@ -75,18 +99,21 @@ class Window:
         with self._changed:
             self._count_down(job_id)
             self._settled.acked.append(job_id)
+            self._tell()
 
     def release(self, job_id: int) -> None:
         """The job goes back to its queue; errors as in ``ack``."""
         with self._changed:
             self._count_down(job_id)
             self._settled.released.append(job_id)
+            self._tell()
 
     def bury(self, job_id: int, reason: str) -> None:
         """The job is dead, for this reason; errors as in ``ack``."""
         with self._changed:
             self._count_down(job_id)
             self._settled.buried.append((job_id, reason))
+            self._tell()
 
     def _count_down(self, job_id: int) -> None:
         if self._closed:
@@ -94,7 +121,13 @@ class Window:
                 raise ConnectionLost("The channel is closed; what it had claimed went back.")
             self._kept.discard(job_id)
         self._out -= 1
-        self._changed.notify()
+
+    def _tell(self) -> None:
+        """Wake the thread, unless it gathers and has not got enough; and who may take the next."""
+        if not self._gathers or self._is_due():
+            self._changed.notify()
+        if self._may_take() and self._out + 1 == self._window:
+            self._on_jobs()
 
     def explain(self, job_id: int, reason: str) -> None:
         """Give a job that was buried a better reason."""
@@ -107,8 +140,7 @@ class Window:
         with self._changed:
             back = [job for job in self._jobs if job.queue == queue]
             self._jobs = deque(job for job in self._jobs if job.queue != queue)
-            self._settled.released.extend(job.id for job in back)
-            self._out -= len(back)
+            self._settled.unclaimed.extend(job.id for job in back)
             self._changed.notify()
 
     def shut(self, kept: Collection[int]) -> None:
@@ -119,7 +151,7 @@ class Window:
         """
         with self._changed:
             self._queues.clear()
-            self._settled.released.extend(job.id for job in self._jobs)
+            self._settled.unclaimed.extend(job.id for job in self._jobs)
             self._jobs.clear()
             self._kept = set(kept)
             self._closed = True
@@ -138,4 +170,22 @@ class Window:
             return bool(self._queues) and self._room() > 0 and not self._to_look
 
     def _room(self) -> int:
-        return max(0, self._window - self._out)
+        return max(0, self._window - self._out - len(self._jobs))
+
+    def _may_take(self) -> bool:
+        return bool(self._jobs) and self._out < self._window
+
+    def _limit(self) -> int:
+        """How many jobs to claim."""
+        free = self._window + self._ahead - self._out - len(self._jobs)
+        return min(max(0, free), self._claim_limit)
+
+    def _can_claim(self) -> bool:
+        return self.error is None and bool(self._to_look) and self._limit() > 0
+
+    def _is_due(self) -> bool:
+        """Whether a transaction is worth it now, or nothing can come that would make it so."""
+        whole = min(self._window + self._ahead, self._claim_limit)
+        if self._can_claim() and self._limit() * 2 >= whole:
+            return True
+        return bool(self._settled) and (self._closed or not (self._out or self._jobs))
