@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
@@ -13,7 +14,6 @@ from celery_mysqllock.jobs import UNIQUE_KINDS, unique_key
 from celery_mysqllock.tasks.rule import rule_of
 
 if TYPE_CHECKING:
-    from celery import Celery
     from celery.result import AsyncResult
     from kombu import Connection, Producer
 
@@ -52,17 +52,20 @@ def apply_async(  # noqa: PLR0913, PLR0917 - Celery's signature
     """
     rule = rule_of(self)
     kind = _kind(self, rule, task_id, options)
-    given = (args, kwargs, task_id, producer, link, link_error, shadow)
-    send = functools.partial(_send, self, *given, **options)
+    more = (link, link_error, shadow)
     if kind is None or rule is None or self.app.conf.task_always_eager:
-        return send()
-    _check_broker(self, options.get("connection") or (producer and producer.connection))
+        return _send(self, args, kwargs, task_id, producer, *more, **options)
     key = unique_key(kind, rule.key(self, args or (), kwargs or {}))
-    try:
-        return send(unique_key=key, must_store=task_id is not None)
-    except JobExists as error:
-        logger.info("Task %s is not sent: %s Its task is %s.", self.name, error, error.task_id)
-        return _result_of(self, error.task_id, options)
+    unique = {"unique_key": key, "must_store": task_id is not None}
+    connection = options.get("connection")
+    # An error that leaves Celery's own "with" costs the pool its connection.
+    with nullcontext() if connection else self.app.producer_or_acquire(producer) as own:
+        _check_broker(self, connection or own.connection)
+        try:
+            return _send(self, args, kwargs, task_id, own, *more, **options, **unique)
+        except JobExists as error:
+            logger.info("Task %s is not sent: %s Its task is %s.", self.name, error, error.task_id)
+            return _result_of(self, error.task_id, options)
 
 
 def _kind(
@@ -92,9 +95,8 @@ def _kind(
     return rule.options.unique
 
 
-def _check_broker(task: Task, connection: Connection | None) -> None:
-    app: Celery = task.app
-    transport = (connection or app.producer_pool.connections.connection).get_transport_cls()
+def _check_broker(task: Task, connection: Connection) -> None:
+    transport = connection.get_transport_cls()
     if not transport.implements.get("unique_jobs"):
         raise SettingsError(
             f"Task {task.name} is unique, which the job table makes it, and its broker is "

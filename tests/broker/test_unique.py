@@ -289,6 +289,23 @@ def test_many_processes_at_once_store_one_job_a_key_and_all_get_its_id(
     assert len(ids(session)) == 50
 
 
+def test_a_call_that_is_not_stored_costs_no_connection(session: Session) -> None:
+    connections = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() ORDER BY id"
+    first = once.delay("x")
+    before = session.query(connections)
+    assert once.delay("x").id == first.id
+    assert session.query(connections) == before
+
+
+def test_a_connection_of_the_callers_own_may_be_used(session: Session) -> None:
+    first = once.delay("x")
+    with app.connection_for_write() as connection:
+        assert once.apply_async(("x",), connection=connection).id == first.id
+    with app.producer_pool.acquire(block=True) as producer:
+        assert once.apply_async(("x",), producer=producer).id == first.id
+    assert ids(session) == [first.id]
+
+
 def test_plain_tasks_are_sent_as_ever(session: Session) -> None:
     sent = [early.delay("x").id for _ in range(3)]
     assert ids(session) == sent
