@@ -68,7 +68,8 @@ def single_instance(target: Any = None, /, **options: Any) -> Any:
                 ``"log"``: the body goes on. ``"terminate"``: the process ends at once.
             unique: Whether a call is stored that has the same key as a job that is there. None, the
                 default: yes. ``"queued"``: not while that job waits or is scheduled.
-                ``"until_done"``: not until it is done or dead. ``apply_async`` and ``delay`` then
+                ``"until_done"``: not until it is done or dead, for a task with ``acks_late=True``,
+                as its acknowledgement frees the key. ``apply_async`` and ``delay`` then
                 return the ``AsyncResult`` of that job. For one call:
                 ``task.apply_async(args, unique=...)``. Takes the ``mysql://`` broker.
 

@@ -10,7 +10,7 @@ from celery import Task
 from celery.utils.log import get_logger
 
 from celery_mysqllock.exceptions import JobExists, SettingsError
-from celery_mysqllock.jobs import UNIQUE_KINDS, unique_key
+from celery_mysqllock.jobs import UNIQUE_KINDS, UNTIL_DONE, unique_key
 from celery_mysqllock.tasks.rule import rule_of
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def apply_async(  # noqa: PLR0913, PLR0917 - Celery's signature
         The result of the new job, or of the one that has the key.
 
     Raises:
-        SettingsError: ``unique`` is not allowed, the task has no key, or the broker is not
-            ``mysql://``.
+        SettingsError: ``unique`` is not allowed, the task has no key, the broker is not
+            ``mysql://``, or a task that is unique until it is done is acknowledged before.
         TypeError: The arguments do not fit the task, or one cannot be part of a key.
     """
     rule = rule_of(self)
@@ -59,8 +59,10 @@ def apply_async(  # noqa: PLR0913, PLR0917 - Celery's signature
     unique = {"unique_key": key, "must_store": task_id is not None}
     connection = options.get("connection")
     # An error that leaves Celery's own "with" costs the pool its connection.
-    with nullcontext() if connection else self.app.producer_or_acquire(producer) as own:
+    held: Any = nullcontext() if connection else self.app.producer_or_acquire(producer)
+    with held as own:
         _check_broker(self, connection or own.connection)
+        _check_ack(self, kind, task_id)
         try:
             return _send(self, args, kwargs, task_id, own, *more, **options, **unique)
         except JobExists as error:
@@ -101,6 +103,15 @@ def _check_broker(task: Task, connection: Connection) -> None:
         raise SettingsError(
             f"Task {task.name} is unique, which the job table makes it, and its broker is "
             f"{transport.driver_type}: use mysql:// as the broker, or leave unique out."
+        )
+
+
+def _check_ack(task: Task, kind: str, task_id: str | None) -> None:
+    """Refuse what would be free when the task begins; but no retry, which must not get lost."""
+    if kind == UNTIL_DONE and not task.acks_late and task_id is None:
+        raise SettingsError(
+            f"Task {task.name} has unique={kind!r} and is acknowledged when it begins, which frees "
+            "its key. Give it acks_late=True, or unique='queued'."
         )
 
 

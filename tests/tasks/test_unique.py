@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kombu.transport import memory
 
 from celery_mysqllock import single_instance
 from celery_mysqllock.exceptions import LockError, LockNotOwned, SettingsError
@@ -53,6 +55,19 @@ def test_a_call_with_an_unknown_kind_is_refused(make_one: Callable[..., Task]) -
 def test_arguments_that_do_not_fit_are_the_callers_error(make_one: Callable[..., Task]) -> None:
     with pytest.raises(TypeError):
         make_one(body, {"unique": "queued", "unique_on": ["x"]}).apply_async((1, 2))
+
+
+def test_until_done_is_refused_where_the_job_is_acknowledged_when_it_begins(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory.Transport, "implements", {"unique_jobs": True})
+    for acks_late in (False, True):
+        task = app.task(acks_late=acks_late, name=f"late_{acks_late}")(
+            single_instance(unique="until_done")(body)
+        )
+        with nullcontext() if acks_late else pytest.raises(SettingsError, match="acks_late=True"):
+            task.delay()
+        task.apply_async(task_id="a retry")
 
 
 def test_eager_tasks_run_each_time(make: Callable[..., Task], app: Celery) -> None:
