@@ -124,6 +124,22 @@ def test_the_key_until_done_is_free_however_the_job_ends(
     assert is_free(jobs, UNTIL_DONE)
 
 
+@pytest.mark.parametrize("end", [_finish, _bury, _wear_out])
+def test_a_job_that_stays_in_the_table_gives_its_key_back_itself(
+    jobs: JobTable, session: Session, end: Callable[[JobTable, Session, int], None]
+) -> None:
+    job_id = jobs.put("q", "x", task_id="1", unique=UNTIL_DONE)
+    jobs.claim("q", 1, ME)
+    end(jobs, session, job_id)
+    assert session.query("SELECT unique_key FROM jobs") == [(None,)]
+
+
+def test_a_claim_takes_the_key_queued_from_the_job(jobs: JobTable, session: Session) -> None:
+    jobs.put("q", "x", task_id="1", unique=QUEUED)
+    jobs.claim("q", 1, ME)
+    assert session.query("SELECT unique_key FROM jobs") == [(None,)]
+
+
 @KINDS
 def test_a_key_is_free_when_its_waiting_job_has_expired_though_nobody_has_looked(
     jobs: JobTable, session: Session, key: UniqueKey
