@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-mysql conformance torture faults bench bench-scale lint format clean
+.PHONY: help demo test test-mysql conformance torture faults unique bench bench-scale lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is to make
@@ -34,6 +34,9 @@ torture: $(VENV)/.bench  ## Torture the locks (2 to 4 minutes)
 
 faults: $(VENV)/.bench  ## Kill workers, producers, sessions and the server (2.5 minutes)
 	$(BIN)/python -m benchmarks.faults
+
+unique: $(VENV)/.demo  ## 64 processes send the same 1,000 unique tasks at once (1 minute)
+	$(BIN)/python -m benchmarks.unique
 
 bench: $(VENV)/.bench  ## Measure beside Redis, RabbitMQ and SQLAlchemy (11 minutes)
 	$(BIN)/python -m benchmarks.broker $(if $(PICTURES),--pictures $(PICTURES))

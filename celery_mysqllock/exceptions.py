@@ -5,7 +5,10 @@ The first line of a class's docstring is its message when it is raised without o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class MySQLLockError(Exception):
@@ -83,6 +86,10 @@ class NoSuchSession(DatabaseError):
     """The session that was to be ended has ended already."""
 
 
+class DuplicateKey(DatabaseError):
+    """The table has a row with this value of a unique index already."""
+
+
 class MessageTooLarge(DatabaseError):
     """The message is larger than the server's max_allowed_packet. Raise it, or send less."""
 
@@ -153,3 +160,28 @@ class TableMismatch(JobTableError):
 
 class InvalidJob(JobTableError):
     """The row holds no message that can run."""
+
+
+class JobExists(JobTableError):
+    """There is a job with this unique key already, so none was stored.
+
+    ``apply_async`` catches it and returns the other job's ``AsyncResult``.
+
+    Attributes:
+        job_id: The id of the other job's row.
+        task_id: The id of its task, None where it is derived from the row.
+        created_at: When it was stored, on the server's clock in UTC.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        job_id: int = 0,
+        task_id: str | None = None,
+        created_at: datetime | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.task_id = task_id
+        self.created_at = created_at

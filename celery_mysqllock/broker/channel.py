@@ -11,7 +11,7 @@ from celery_mysqllock.broker import message as rows
 from celery_mysqllock.broker.delivery import Delivery
 from celery_mysqllock.broker.prefetch import Prefetch
 from celery_mysqllock.broker.settling import Settling
-from celery_mysqllock.exceptions import InvalidJob
+from celery_mysqllock.exceptions import InvalidJob, JobExists
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,12 @@ class Channel(Settling):
         routing_key: str,
         **_: Any,  # noqa: ANN401 - kombu's
     ) -> None:
-        """Store the message in each queue that it is routed to; return when it is committed."""
+        """Store the message in each queue that it is routed to; return when it is committed.
+
+        Raises:
+            JobExists: The message has a property ``unique_key``, and a job has the same; nothing
+                was stored.
+        """
         self._inplace_augment_message(message, exchange, routing_key)
         ephemeral, durable = self._route(message, exchange, routing_key)
         if ephemeral:
@@ -57,14 +62,25 @@ class Channel(Settling):
                 priority=self._get_message_priority(message),
                 lifetime=rows.lifetime(message, None),
             )
+        unique = rows.unique(message)
         for queue in durable:
-            self.connection.jobs.put(
-                queue,
-                rows.write(message),
-                priority=self._get_message_priority(message),
-                delay=rows.delay(message),
-                lifetime=rows.lifetime(message, self._message_ttls.get(queue)),
-            )
+            try:
+                self.connection.jobs.put(
+                    queue,
+                    rows.write(message),
+                    priority=self._get_message_priority(message),
+                    delay=rows.delay(message),
+                    lifetime=rows.lifetime(message, self._message_ttls.get(queue)),
+                    task_id=rows.task_id(message),
+                    unique=unique,
+                )
+            except JobExists as error:
+                if error.task_id is None and error.created_at is not None:
+                    source = self.connection.source
+                    error.task_id = rows.row_id(error.job_id, error.created_at, source)
+                raise
+            # of a message for several queues, the first job has the key
+            unique = None
 
     # -- consume ----------------------------------------------------------------------------------
 

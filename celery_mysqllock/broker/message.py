@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import InvalidJob
+from celery_mysqllock.jobs import UniqueKey
 
 if TYPE_CHECKING:
     from celery_mysqllock.jobs import ClaimedJob
@@ -148,7 +149,7 @@ def _check_task(payload: Payload, job: ClaimedJob, source: str) -> None:
         isinstance(limits, list) and len(limits) == len(("hard", "soft"))
     ):
         raise InvalidJob(f"The header 'timelimit' is {json.dumps(limits)}; it must be two numbers.")
-    headers.setdefault("id", _row_id(job, source))
+    headers.setdefault("id", row_id(job.id, job.created_at, source))
 
 
 def _is_tasks(body: object) -> bool:
@@ -167,7 +168,7 @@ def _read_row(content: Payload, job: ClaimedJob, source: str) -> Payload:
         raise InvalidJob(
             f"The message has the unknown field {min(unknown)!r}; known are {', '.join(_FIELDS)}."
         )
-    task_id = _row_id(job, source)
+    task_id = row_id(job.id, job.created_at, source)
     args, kwargs = content.get("args", []), content.get("kwargs", {})
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return {
@@ -194,8 +195,9 @@ def _read_row(content: Payload, job: ClaimedJob, source: str) -> Payload:
     }
 
 
-def _row_id(job: ClaimedJob, source: str) -> str:
-    return str(uuid.uuid5(_ROW_IDS, f"{source}:{job.id}:{job.created_at.isoformat()}"))
+def row_id(job_id: int, created_at: datetime, source: str) -> str:
+    """The task id of a row that carries none; ``source`` as in ``read``."""
+    return str(uuid.uuid5(_ROW_IDS, f"{source}:{job_id}:{created_at.isoformat()}"))
 
 
 def read_ephemeral(text: str, queue: str) -> Payload:
@@ -236,3 +238,17 @@ def delay(message: Payload) -> float | None:
         due = due.replace(tzinfo=timezone.utc)
     delay = due.timestamp() - time.time()
     return delay if delay > 0 else None
+
+
+def task_id(message: Payload) -> str | None:
+    """The id of the task that the message is for, None when it is for none."""
+    found = message["headers"].get("id")
+    return found if isinstance(found, str) else None
+
+
+def unique(message: Payload) -> UniqueKey | None:
+    """What makes the job the only one, None for nothing: the property ``unique_key``."""
+    key = message["properties"].get("unique_key")
+    if not key:
+        return None
+    return UniqueKey(str(key), must_store=bool(message["properties"].get("must_store")))

@@ -73,7 +73,11 @@ class Transport(virtual.Transport):
     # is gone, or its server takes no writes, which for a broker is the same.
     connection_errors = (ConnectionLost, CannotConnect, ReadOnlyServer, ServerFull)
     implements = virtual.Transport.implements.extend(
-        asynchronous=True, exchange_type=frozenset({"direct", "topic", "fanout"}), heartbeats=False
+        asynchronous=True,
+        exchange_type=frozenset({"direct", "topic", "fanout"}),
+        heartbeats=False,
+        # not kombu's: a message's property unique_key, see Channel.basic_publish
+        unique_jobs=True,
     )
 
     def __init__(self, client: Connection, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's

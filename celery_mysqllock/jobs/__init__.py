@@ -10,8 +10,11 @@ from celery_mysqllock.jobs.migrate import Migrations
 from celery_mysqllock.jobs.stream import Stream
 from celery_mysqllock.jobs.sweeper import Sweeper
 from celery_mysqllock.jobs.table import JobTable
+from celery_mysqllock.jobs.unique import UNIQUE_KINDS, UNTIL_DONE, UniqueKey, unique_key
 
 __all__ = [
+    "UNIQUE_KINDS",
+    "UNTIL_DONE",
     "Bell",
     "Binding",
     "ClaimedJob",
@@ -22,4 +25,6 @@ __all__ = [
     "Settlement",
     "Stream",
     "Sweeper",
+    "UniqueKey",
+    "unique_key",
 ]

@@ -3,8 +3,8 @@
 
 -- name: put_and_find_sleeper
 -- Store one message, and find the connection of a consumer that sleeps and can be rung.
-INSERT INTO {jobs} (message, queue, claim_order, expires_at)
-VALUES (%(message)s, %(queue)s, %(claim_order)s,
+INSERT INTO {jobs} (message, queue, claim_order, task_id, unique_key, expires_at)
+VALUES (%(message)s, %(queue)s, %(claim_order)s, %(task_id)s, %(unique_key)s,
         UTC_TIMESTAMP(6) + INTERVAL %(lifetime)s SECOND);
 SELECT COALESCE(IS_USED_LOCK(%(bell0)s), IS_USED_LOCK(%(bell1)s), IS_USED_LOCK(%(bell2)s),
                 IS_USED_LOCK(%(bell3)s), IS_USED_LOCK(%(bell4)s), IS_USED_LOCK(%(bell5)s),
@@ -13,11 +13,35 @@ SELECT COALESCE(IS_USED_LOCK(%(bell0)s), IS_USED_LOCK(%(bell1)s), IS_USED_LOCK(%
 -- name: put_and_find_sweeper
 -- Store one message that is not due for a while, and find the connection of the sweeper, which
 -- sleeps until the next one is due.
-INSERT INTO {jobs} (message, queue, claim_order, job_status, due_at, expires_at)
-VALUES (%(message)s, %(queue)s, %(claim_order)s, 2,
+INSERT INTO {jobs} (message, queue, claim_order, task_id, unique_key, job_status, due_at, expires_at)
+VALUES (%(message)s, %(queue)s, %(claim_order)s, %(task_id)s, %(unique_key)s, 2,
         UTC_TIMESTAMP(6) + INTERVAL %(delay)s SECOND,
         UTC_TIMESTAMP(6) + INTERVAL %(lifetime)s SECOND);
 SELECT IS_USED_LOCK(%(sweeper)s);
+
+-- name: find_unique
+-- The job that has the key, and whether it has it for no reason any more: nobody has claimed it since
+-- it expired, or somebody has changed it by hand.
+SELECT id, task_id, created_at, job_status,
+       job_status = 3 OR finished_at IS NOT NULL
+       OR (job_status = 1 AND LEFT(unique_key, 7) = 'queued:')
+       OR (job_status <> 1 AND COALESCE(expires_at <= UTC_TIMESTAMP(6), FALSE))
+FROM {jobs}
+WHERE unique_key = %(unique_key)s;
+
+-- name: free_unique
+-- Take the key from the job that find_unique has found, unless the job has changed.
+UPDATE {jobs} SET unique_key = NULL
+WHERE id = %(holder)s AND unique_key = %(unique_key)s AND job_status = %(holder_status)s;
+
+-- name: find_unique_of
+-- Jobs of these tasks that wait and have a key. The tasks' ids have no index, the keys have one.
+SELECT id FROM {jobs}
+WHERE unique_key IS NOT NULL AND task_id IN %(task_ids)s AND job_status <> 1;
+
+-- name: free_unique_of
+-- Take their keys, unless they have been claimed meanwhile.
+UPDATE {jobs} SET unique_key = NULL WHERE id IN %(ids)s AND job_status <> 1;
 
 -- name: change_nothing
 -- No row, no commit to wait for; but an error where the server takes no writes.
@@ -34,10 +58,11 @@ LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED;
 
 -- name: mark_claimed
--- Make the locked jobs the owner's.
+-- Make the locked jobs the owner's. A key for as long as a job is queued is free from here on.
 UPDATE {jobs}
 SET job_status = 1, owner = %(owner)s, claimed_at = CURRENT_TIMESTAMP(6),
-    deliveries = deliveries + 1
+    deliveries = deliveries + 1,
+    unique_key = IF(LEFT(unique_key, 7) = 'queued:', NULL, unique_key)
 WHERE id IN %(ids)s;
 
 -- name: find_oldest
@@ -49,10 +74,12 @@ ORDER BY claim_order, id
 LIMIT %(limit)s;
 
 -- name: take_queued
--- Compare and set: of the candidates, the owner gets those that are still queued.
+-- Compare and set: of the candidates, the owner gets those that are still queued. A key for as long
+-- as a job is queued is free from here on.
 UPDATE {jobs}
 SET job_status = 1, owner = %(owner)s, claimed_at = CURRENT_TIMESTAMP(6),
-    deliveries = deliveries + 1
+    deliveries = deliveries + 1,
+    unique_key = IF(LEFT(unique_key, 7) = 'queued:', NULL, unique_key)
 WHERE id IN %(ids)s AND job_status = 0;
 
 -- name: read_taken
@@ -70,7 +97,7 @@ WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 -- name: finish
 -- Done, with retention: the rows stay as dequeued ones that are finished.
 UPDATE {jobs}
-SET owner = NULL, finished_at = CURRENT_TIMESTAMP(6)
+SET owner = NULL, finished_at = CURRENT_TIMESTAMP(6), unique_key = NULL
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 
 -- name: release
@@ -88,13 +115,15 @@ WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 -- name: bury
 -- Dead: kept for a person, with the reason. A dead job gets a better reason in the same way.
 UPDATE {jobs}
-SET job_status = 3, owner = NULL, finished_at = CURRENT_TIMESTAMP(6), reason = %(reason)s
+SET job_status = 3, owner = NULL, finished_at = CURRENT_TIMESTAMP(6), unique_key = NULL,
+    reason = %(reason)s
 WHERE id = %(id)s AND (job_status = 3 OR (owner = %(owner)s AND job_status = 1));
 
 -- name: bury_worn_out_claims_of
 -- What a dead consumer had claimed and has been delivered too often: likely what kills them.
 UPDATE {jobs}
-SET job_status = 3, owner = NULL, finished_at = CURRENT_TIMESTAMP(6), reason = %(reason)s
+SET job_status = 3, owner = NULL, finished_at = CURRENT_TIMESTAMP(6), unique_key = NULL,
+    reason = %(reason)s
 WHERE owner = %(owner)s AND job_status = 1 AND deliveries >= %(max_deliveries)s;
 
 -- name: release_claims_of

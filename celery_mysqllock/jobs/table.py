@@ -12,10 +12,12 @@ from celery_mysqllock.jobs.claims import Claims
 from celery_mysqllock.jobs.job import (
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
+    TASK_ID_LIMIT,
     Settlement,
     check_queue_name,
 )
 from celery_mysqllock.jobs.retry import retried
+from celery_mysqllock.jobs.unique import UniqueJobs, UniqueKey
 from celery_mysqllock.mysql import lock_name
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class JobTable(Claims):
 
     # -- producing --------------------------------------------------------------------------------
 
-    def put(
+    def put(  # noqa: PLR0913 - each is named at the call
         self,
         queue: str,
         message: str,
@@ -54,6 +56,8 @@ class JobTable(Claims):
         priority: int = LOWEST_PRIORITY,
         delay: float | None = None,
         lifetime: float | None = None,
+        task_id: str | None = None,
+        unique: UniqueKey | None = None,
     ) -> int:
         """Store a message as a job and ring for an idle consumer, in one round trip.
 
@@ -65,12 +69,15 @@ class JobTable(Claims):
             priority: 0 to 9, the greater first.
             delay: Seconds until the job is due, None for now.
             lifetime: Seconds after which the job is not worth running, None for never.
+            task_id: The task's id, None where it is derived from the row.
+            unique: What no two jobs may have at a time, None for nothing.
 
         Returns:
             The job's id.
 
         Raises:
             SettingsError: The queue's name is too long.
+            JobExists: A job has the unique key, and nothing was stored.
             MessageTooLarge, ServerFull, ReadOnlyServer, ConnectionLost: It was not stored; after
                 ConnectionLost it may have been, as with any broker.
         """
@@ -81,6 +88,8 @@ class JobTable(Claims):
             "claim_order": HIGHEST_PRIORITY - priority,
             "delay": delay,
             "lifetime": lifetime,
+            "task_id": task_id if task_id and len(task_id) <= TASK_ID_LIMIT else None,
+            "unique_key": unique and unique.text,
         }
         if delay is None:
             statement = "put_and_find_sleeper"
@@ -88,11 +97,20 @@ class JobTable(Claims):
         else:
             statement = "put_and_find_sweeper"
             values["sweeper"] = sweeper_lock(self._namespace)
-        stored = retried(lambda: self._session.insert(self._sql[statement], values))
+        if unique is None:
+            stored = retried(lambda: self._session.insert(self._sql[statement], values))
+        else:
+            stored = UniqueJobs(self._session, self._sql).insert(
+                statement, values, must_store=unique.must_store
+            )
         if stored.rows != 1:
             raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
         wake(self._session, stored.number)
         return stored.row_id
+
+    def free_unique_keys(self, task_ids: Collection[str]) -> int:
+        """Free the keys of jobs of these tasks that nobody has claimed; returns how many."""
+        return UniqueJobs(self._session, self._sql).free_those_of(task_ids)
 
     def check_writable(self) -> None:
         """Do nothing when the server takes writes, or does not say so to this user.

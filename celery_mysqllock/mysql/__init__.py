@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery_mysqllock.mysql.address import Address
+from celery_mysqllock.mysql.driver import Inserted
 from celery_mysqllock.mysql.named_lock import (
     NAME_LIMIT,
     free_among,
@@ -19,6 +20,7 @@ from celery_mysqllock.mysql.tls import Tls
 __all__ = [
     "NAME_LIMIT",
     "Address",
+    "Inserted",
     "Server",
     "Session",
     "Statements",

@@ -31,6 +31,7 @@ _BY_CODE: dict[int, type[exceptions.MySQLLockError]] = {
         exceptions.Interrupted: (1317,),
         exceptions.StatementTimeout: (1969, 3024),
         exceptions.NoSuchSession: (1094,),
+        exceptions.DuplicateKey: (1062,),
         exceptions.MessageTooLarge: (1153, 2020),
         exceptions.ServerFull: (1021, 1041, 1114),
         exceptions.TableMissing: (1146,),

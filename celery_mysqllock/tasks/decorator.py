@@ -11,6 +11,7 @@ from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.tasks.locked_run import locked_run
 from celery_mysqllock.tasks.placing import is_task, lock_made_task
 from celery_mysqllock.tasks.rule import MARK, LockRule, lock_for
+from celery_mysqllock.tasks.unique import apply_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Celery has no hook at which the task that it makes of a function meets the function's decorator,
-# so the method is there for every task; without a lock it says so.
+# so these methods are every task's. Without a rule the one says so, and the other is Celery's.
 Task.lock_for = lock_for
+Task.apply_async = apply_async
 
 
 @overload
@@ -59,10 +61,17 @@ def single_instance(target: Any = None, /, **options: Any) -> Any:
                 send, raises. A ``callable(task, holder)``: return what it returns.
             skip_result: What a skipped call returns, default None.
             retry_countdown: Seconds to the retry, a quarter more or less at random, default 30.
-            limit: How many instances may run at a time, default 1.
+            limit: How many instances may run at a time, default 1; None for any number, without a
+                lock: for what is to be unique in the queue only.
             on_lost: What to do when the lock is lost while the body runs, because its session with
                 the server ended. ``"raise"``, the default: ``LockLost`` is raised in the body.
                 ``"log"``: the body goes on. ``"terminate"``: the process ends at once.
+            unique: Whether a call is stored that has the same key as a job that is there. None, the
+                default: yes. ``"queued"``: not while that job waits or is scheduled.
+                ``"until_done"``: not until it is done or dead, for a task with ``acks_late=True``,
+                as its acknowledgement frees the key. ``apply_async`` and ``delay`` then
+                return the ``AsyncResult`` of that job. For one call:
+                ``task.apply_async(args, unique=...)``. Takes the ``mysql://`` broker.
 
     Raises:
         SettingsError: An option is unknown or not allowed, two contradict each other, or a

@@ -44,7 +44,7 @@ def run_locked(
 
     A call within a body that holds this very lock, in the same thread or greenlet, is a part of
     that body: it runs at once, and the lock stays with the outer call. This goes for direct calls
-    and for eager ones; ``limit`` counts the outer call only.
+    and for eager ones; ``limit`` counts the outer call only. With ``limit=None`` there is no lock.
 
     Args:
         rule: The task's rule.
@@ -61,6 +61,8 @@ def run_locked(
         LockLost: The lock was lost before the body ended; unless ``on_lost="log"``.
         DatabaseError: The server cannot be asked; the body has not run.
     """
+    if rule.options.limit is None:
+        return body()
     name = rule.lock_name(task, args, kwargs)
     place = (get_ident(), lock_settings(task.app), name)
     outer = _active.get(place)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.jobs import UNIQUE_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -25,8 +26,9 @@ class GivenOptions(TypedDict, total=False):
     on_conflict: str | Callable[..., Any]
     skip_result: Any
     retry_countdown: float
-    limit: int
+    limit: int | None
     on_lost: str
+    unique: str | None
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class LockOptions:
     on_conflict: str | Callable[..., Any] = "raise"
     skip_result: Any = None
     retry_countdown: float = 30
-    limit: int = 1
+    limit: int | None = 1
     on_lost: str = "raise"
+    unique: str | None = None
 
     @property
     def reads_arguments(self) -> bool:
@@ -68,6 +71,8 @@ _CONTRADICTIONS = (
 
 # An option, and the on_conflict without which it has no meaning.
 _ONLY_WITH = {"skip_result": "skip", "retry_countdown": "retry"}
+# What has no meaning without a lock, that is with limit=None.
+_OF_A_LOCK = ("wait", "on_conflict", "skip_result", "retry_countdown", "on_lost")
 
 
 def read_options(task_name: str, given: Mapping[str, Any]) -> LockOptions:
@@ -99,6 +104,11 @@ def _check_together(task_name: str, given: Mapping[str, Any]) -> None:
     for one, other, reason in _CONTRADICTIONS:
         if given.get(one) and given.get(other):
             raise _error(task_name, f"{one} and {other} contradict each other: {reason}")
+    for option in _OF_A_LOCK:
+        if option in given and given.get("limit", 1) is None:
+            raise _error(
+                task_name, f"{option} is for a lock, and limit=None says that there is none"
+            )
     on_conflict = given.get("on_conflict", "raise")
     for option, needed in _ONLY_WITH.items():
         if option in given and on_conflict != needed:
@@ -154,8 +164,14 @@ _ACCEPTS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "skip_result": ("anything", lambda _: True),
     "retry_countdown": ("seconds, zero or more", _is_seconds),
     "limit": (
-        "a whole number, one or more",
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+        "a whole number, one or more, or None for no lock",
+        lambda value: (
+            value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+        ),
     ),
     "on_lost": (", ".join(map(repr, ON_LOST)), lambda value: value in ON_LOST),
+    "unique": (
+        f"{', '.join(map(repr, UNIQUE_KINDS))}, or None",
+        lambda value: value is None or value in UNIQUE_KINDS,
+    ),
 }

@@ -62,7 +62,11 @@ class LockRule:
         self._signature: inspect.Signature | None = None
 
     def lock_name(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-        """The name of the lock of a call, without the namespace.
+        """The name of the lock of a call, without the namespace; errors as in ``key``."""
+        return f"task:{self.key(task, args, kwargs)}"
+
+    def key(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """What calls that are equal have in common.
 
         Raises:
             TypeError: The arguments do not fit the task, or one cannot be part of a key.
@@ -72,7 +76,7 @@ class LockRule:
             # Asked of the task, whose run has no self any more, however the task was made. What
             # Celery's autoretry puts in its place still claims to have one.
             self._signature = signature_of(getattr(task, "_orig_run", task.run))
-        return f"task:{key_of(task, self.options, self._signature, args, kwargs)}"
+        return key_of(task, self.options, self._signature, args, kwargs)
 
     def new_lock(
         self,
@@ -86,7 +90,10 @@ class LockRule:
 
         Raises:
             SettingsError: The application does not say where.
+            LockError: The task runs without a lock.
         """
+        if self.options.limit is None:
+            raise LockError(f"Task {task.name} runs without a lock: it has limit=None.")
         place = lock_settings(task.app)
         return new_lock(
             name,

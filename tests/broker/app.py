@@ -11,7 +11,7 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import Reject
 
-import celery_mysqllock  # noqa: F401 - makes mysql:// known
+from celery_mysqllock import single_instance
 from celery_mysqllock.mysql import Address, Session
 
 URL = os.environ.get("BROKER_URL", "mysql://nobody@localhost/nothing")
@@ -77,7 +77,10 @@ def early(entry: object, seconds: float = 0.0) -> None:
 @app.task(name="hang", bind=True, acks_late=True)
 def hang(self: Any, entry: object) -> None:
     """Begin, and end only when it is delivered a second time."""
-    redelivered = self.request.delivery_info["redelivered"]
+    _begin_and_hang(self.request.delivery_info["redelivered"], entry)
+
+
+def _begin_and_hang(redelivered: bool, entry: object) -> None:
     write(f"{'again' if redelivered else 'begin'} {entry}")
     if not redelivered:
         time.sleep(600)
@@ -94,3 +97,40 @@ def fatal(self: Any) -> None:
 @app.task(name="refuse", bind=True, acks_late=True)
 def refuse(self: Any) -> None:
     raise Reject("no thanks", requeue=False)
+
+
+@app.task(name="once", acks_late=True)
+@single_instance(unique="until_done", unique_on=["entry"], limit=None)
+def once(entry: object, seconds: float = 0.0) -> None:
+    write(f"begin {entry}")
+    time.sleep(seconds)
+    write(f"end {entry}")
+
+
+@app.task(name="queue_once", acks_late=True)
+@single_instance(unique="queued", unique_on=["entry"], limit=None)
+def queue_once(entry: object, seconds: float = 0.0) -> None:
+    write(f"begin {entry}")
+    time.sleep(seconds)
+    write(f"end {entry}")
+
+
+@app.task(name="once_hang", bind=True, acks_late=True)
+@single_instance(unique="until_done", unique_on=["entry"], limit=None)
+def once_hang(self: Any, entry: object) -> None:
+    _begin_and_hang(self.request.delivery_info["redelivered"], entry)
+
+
+@app.task(name="once_refuse", acks_late=True)
+@single_instance(unique="until_done", limit=None)
+def once_refuse() -> None:
+    raise Reject("no thanks", requeue=False)
+
+
+@app.task(name="once_retry", bind=True, acks_late=True)
+@single_instance(unique="until_done", unique_on=["entry"], limit=None)
+def once_retry(self: Any, entry: object, retries: int, countdown: float) -> None:
+    """Send itself again so often."""
+    write(f"attempt {self.request.retries} of {entry}")
+    if self.request.retries < retries:
+        raise self.retry(countdown=countdown, max_retries=retries)

@@ -38,6 +38,7 @@ def body(x: int, y: int = 1) -> None: ...
         ({"limit": 1.5}, "limit=1.5 is not allowed"),
         ({"limit": True}, "limit=True is not allowed"),
         ({"on_lost": "cry"}, "'raise', 'log', 'terminate'"),
+        ({"unique": "always"}, "unique='always' is not allowed: it takes 'queued', 'until_done'"),
         ({"key": "a", "unique_on": ["x"]}, "key and unique_on contradict"),
         ({"key": "a", "include_args": True}, "key and include_args contradict"),
         ({"include_args": True, "unique_on": ["x"]}, "include_args and unique_on contradict"),

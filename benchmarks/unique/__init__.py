@@ -1,0 +1,1 @@
+"""Whether a key has one job, however many processes send it at once."""
