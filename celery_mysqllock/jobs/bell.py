@@ -170,7 +170,9 @@ class Bell:
                 elif self._sleep(queues):
                     with self._changed:
                         self._is_told = False
+                    # The consumer looks at once, while the bells are freed for others.
                     self._on_ring(queues)
+                    self._release_bells()
         except ConnectionLost as error:
             if not self._stopped:
                 self._on_error(error)
@@ -210,8 +212,6 @@ class Bell:
         finally:
             with self._changed:
                 self._asleep_for = None
-            if slept != _TO_THE_END:
-                self._release_bells()
         return slept != _TO_THE_END
 
     def _take_bells(self, queues: list[str]) -> None:
