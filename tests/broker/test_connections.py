@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from tests.broker.app import add, app, note
 from tests.broker.commands import celery
 from tests.broker.worker import Worker
 from tests.certificates import Authority
+from tests.forking import in_child
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -257,19 +257,6 @@ def test_a_worker_runs_tasks_over_tls(
 # -- forks ------------------------------------------------------------------------------------
 
 
-def in_child(what: Callable[[], None]) -> None:
-    """Run it in a forked child, which ends at once, and see it succeed."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            what()
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
-
-
 def test_parent_and_child_publish_after_a_fork(session: Session) -> None:
     with Connection(session.address.url()) as connection:
         publish(connection, "before")
@@ -288,7 +275,7 @@ def test_parent_and_child_publish_after_a_fork(session: Session) -> None:
 @pytest.mark.usefixtures("producer_url")
 def test_tasks_are_sent_by_parent_and_child_after_a_fork(session: Session) -> None:
     note.delay("before")
-    in_child(lambda: note.delay("child") and None)
+    in_child(lambda: note.delay("child"))
     note.delay("after")
     assert len(bodies(session)) == 3
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -11,35 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.exceptions import LockNotOwned
+from tests.forking import fork, in_child, wait_for
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.locks.conftest import MakeLock, MakeMySQLLock
-
-
-def _fork(what: Callable[[], None]) -> int:
-    """Run ``what`` in a forked child and return its pid; it exits with 0 if all went well."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            what()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
-
-
-def _wait_for(child: int) -> None:
-    try:
-        eventually(lambda: os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT))
-    except AssertionError:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        raise
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_child_takes_locks_of_its_own(make: MakeLock) -> None:
@@ -54,7 +28,7 @@ def test_a_child_takes_locks_of_its_own(make: MakeLock) -> None:
         mine.check()
         mine.release()
 
-    _wait_for(_fork(work))
+    in_child(work)
     assert lock.owned()
     lock.check()
     lock.release()
@@ -68,13 +42,13 @@ def test_a_parents_lock_is_taken_for_a_child(mysql_lock: MakeMySQLLock) -> None:
             assert not lock.acquire()
             assert lock.locked()
 
-        _wait_for(_fork(work))
+        in_child(work)
 
     def take() -> None:
         assert lock.acquire(20)
         lock.release()
 
-    _wait_for(_fork(take))
+    in_child(take)
 
 
 def test_a_child_keeps_its_lock_alive(mysql_lock: MakeMySQLLock) -> None:
@@ -92,10 +66,10 @@ def test_a_child_keeps_its_lock_alive(mysql_lock: MakeMySQLLock) -> None:
         eventually(lambda: told, within=5)
 
     with parents:  # so that the parent's thread runs
-        child = _fork(work)
+        child = fork(work)
         time.sleep(4)
         parents.check()
-        _wait_for(child)
+        wait_for(child)
     assert told == []
 
 
@@ -103,7 +77,7 @@ def test_the_end_of_a_child_leaves_the_parents_lock(mysql_lock: MakeMySQLLock) -
     lock = mysql_lock()
     with lock:
         for _ in range(5):
-            _wait_for(_fork(lambda: None))
+            in_child(lambda: None)
         assert not mysql_lock().acquire()
         lock.check()
 
@@ -128,7 +102,7 @@ def test_forks_while_other_threads_take_locks(mysql_lock: MakeMySQLLock) -> None
                 with mysql_lock(f"child {number}") as lock:
                     lock.check()
 
-            _wait_for(_fork(take))
+            in_child(take)
     finally:
         stop.set()
         for thread in threads:
