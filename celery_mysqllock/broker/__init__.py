@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celery_mysqllock.broker import capacity, rejections
+from celery_mysqllock.broker import capacity, failures, rejections
 from celery_mysqllock.broker.transport import Transport
 
-__all__ = ["Transport", "capacity", "rejections"]
+__all__ = ["Transport", "capacity", "failures", "rejections"]

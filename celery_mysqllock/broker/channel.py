@@ -114,6 +114,7 @@ class Channel(Settling):
             self._stream = self.connection.open_stream()
             self._stream.set_window(self.qos.window)
         self._stream.consume([q for q in self._active_queues if q not in self._ephemeral_queues])
+        self.connection.show_queues()
 
     def set_window(self, window: int) -> None:
         """Have at most so many claimed jobs out."""
