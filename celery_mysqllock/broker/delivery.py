@@ -20,7 +20,7 @@ class Delivery(virtual.Message):
 
     #: Why the body could not be decoded, None while it could or nobody has tried.
     flaw: str | None = None
-    #: Tells how its task has failed, while the worker decides what becomes of it.
+    #: Tells how its task has failed, None while it has not.
     failure: Callable[[], str] | None = None
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's

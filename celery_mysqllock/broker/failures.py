@@ -37,14 +37,10 @@ def watch_failures(**_: Any) -> None:  # noqa: ANN401 - a signal's
 def _noting(on_failure: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(on_failure)
     def note(request: Any, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Celery's
-        message = request.message
-        if not isinstance(message, Delivery):
-            return on_failure(request, exc_info, *args, **kwargs)
-        message.failure = functools.partial(describe, exc_info)
-        try:
-            return on_failure(request, exc_info, *args, **kwargs)
-        finally:
-            message.failure = None
+        if isinstance(request.message, Delivery):
+            # the worker's event loop rejects it when this has long returned
+            request.message.failure = functools.partial(describe, exc_info)
+        return on_failure(request, exc_info, *args, **kwargs)
 
     return note
 

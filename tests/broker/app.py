@@ -94,3 +94,13 @@ def fatal(self: Any) -> None:
 @app.task(name="refuse", bind=True, acks_late=True)
 def refuse(self: Any) -> None:
     raise Reject("no thanks", requeue=False)
+
+
+@app.task(name="broken", acks_late=True, acks_on_failure_or_timeout=False)
+def broken(entry: object) -> None:
+    """Fail until somebody has written "mended" into the ledger."""
+    with Session(Address.parse(URL)) as session:
+        is_mended = session.value("SELECT COUNT(*) FROM ledger WHERE entry = 'mended'")
+    if not is_mended:
+        raise ValueError(f"{entry} is broken")
+    write(entry)
