@@ -222,11 +222,11 @@ class Transport(virtual.Transport):
                 queues |= channel.stream.queues
         bell.listen(queues, self.sessions.main)
 
-    def show_queues(self) -> None:
+    def show_queues(self, changed: JobChannel, its_queues: list[str]) -> None:
         """Say on the list of consumers from which queues the channels take jobs."""
-        queues: set[str] = set()
+        queues = set(its_queues)
         for channel in list(self.channels):
-            if channel.stream is not None:
+            if channel is not changed and channel.stream is not None:
                 queues |= channel.stream.queues
         with contextlib.suppress(DatabaseError):
             # for people only; a session that is lost is noticed elsewhere
