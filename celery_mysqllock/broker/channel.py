@@ -129,7 +129,10 @@ class Channel(Settling):
         if self._stream is None:
             self._stream = self.connection.open_stream()
             self.set_window(self.qos.window)
-        self._stream.consume([q for q in self._active_queues if q not in self._ephemeral_queues])
+        queues = [q for q in self._active_queues if q not in self._ephemeral_queues]
+        # before it claims, so that a prefetch count which is set next comes in time
+        self.connection.show_queues(self, queues)
+        self._stream.consume(queues)
 
     def set_window(self, window: int) -> None:
         """Have at most so many claimed jobs out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from celery_mysqllock.broker.node import node_name
 from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, SettingsError
 from celery_mysqllock.jobs import (
     Bell,
@@ -14,6 +15,7 @@ from celery_mysqllock.jobs import (
     Migrations,
     Stream,
     Sweeper,
+    Throughput,
 )
 from celery_mysqllock.mysql import Session
 
@@ -58,6 +60,7 @@ class Sessions:
         self._mutex = threading.Lock()
         self._consumer: Consumer | None = None
         self._streams = 0
+        self._throughput = Throughput()
         self._closed = False
         self.bell: Bell | None = None
         self.main = Session(address).open()
@@ -97,6 +100,7 @@ class Sessions:
             namespace=self._namespace,
             claim_method=self._settings.claim_method,
             retains=bool(self._settings.retention_seconds),
+            throughput=self._throughput,
         )
 
     @property
@@ -126,6 +130,8 @@ class Sessions:
             namespace=self._namespace,
             sweeper=Sweeper(self._settings, self._namespace),
             on_lost=self._on_lost,
+            table=self._settings.table,
+            name=node_name(),
         )
         consumer.start()
         self.bell = Bell(
@@ -175,4 +181,4 @@ class Sessions:
     def _end_consumer(self) -> None:
         with self._mutex:
             if self._closed and not self._streams and self._consumer is not None:
-                self._consumer.stop()
+                self._consumer.stop(self.main)

@@ -55,7 +55,9 @@ class Settling(Topology):
         elif requeue:
             self._settle_release(delivery_tag)
         else:
-            self._settle_bury(delivery_tag, "Rejected by the consumer, without requeue.")
+            failure = None if message is None else message.failure
+            reason = "Rejected by the consumer, without requeue." if failure is None else failure()
+            self._settle_bury(delivery_tag, reason)
 
     def basic_recover(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
         """Give all unacknowledged jobs back to their queues.

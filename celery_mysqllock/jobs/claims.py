@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
 from celery_mysqllock.jobs.retry import retried
+from celery_mysqllock.jobs.throughput import Throughput
 from celery_mysqllock.mysql import Session, Statements
 from celery_mysqllock.settings import check_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +30,13 @@ class Claims:
         namespace: The first part of the names of the bells.
         claim_method: ``skip_locked``, ``compare_and_set``, or ``auto`` for what the server can.
         retains: Whether acked jobs stay as finished.
+        throughput: Counts the jobs that end; shared by all that claim for one owner.
 
     Raises:
         SettingsError: The table's name is none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is named at the call
         self,
         session: Session,
         table: str = "jobs",
@@ -42,6 +44,7 @@ class Claims:
         namespace: str | None = None,
         claim_method: str = "auto",
         retains: bool = False,
+        throughput: Throughput | None = None,
     ) -> None:
         self.name = check_identifier("table", table)
         self._session = session
@@ -51,6 +54,7 @@ class Claims:
             claim_method == "auto" and session.server.has_skip_locked
         )
         self._retains = retains
+        self._throughput = Throughput() if throughput is None else throughput
 
     def turn(
         self, settled: Settlement, owner: str, queue: str | None, limit: int
@@ -68,7 +72,21 @@ class Claims:
         Returns:
             The claimed jobs, the first in line first.
         """
-        return retried(lambda: self._turn(settled, owner, queue, limit))
+        ended = self._throughput.take(settled)
+        try:
+            jobs = retried(lambda: self._turn(settled, owner, queue, limit, ended))
+        except BaseException:
+            self._throughput.put_back(ended)
+            raise
+        self._throughput.note(jobs)
+        return jobs
+
+    def keep_alive(self, owner: str) -> None:
+        """Give a sign of life on the session; with it goes what has been counted last."""
+        if self._throughput.is_pending:
+            self.turn(Settlement(), owner, None, 0)
+        else:
+            self._session.ping()
 
     def claim(self, queue: str, limit: int, owner: str) -> list[ClaimedJob]:
         """Claim up to so many jobs of the queue, the first in line first."""
@@ -87,10 +105,15 @@ class Claims:
         return self._change("release_others", owner=owner, kept=[0, *kept])
 
     def _turn(
-        self, settled: Settlement, owner: str, queue: str | None, limit: int
+        self,
+        settled: Settlement,
+        owner: str,
+        queue: str | None,
+        limit: int,
+        ended: Mapping[str, int],
     ) -> list[ClaimedJob]:
         values: dict[str, Any] = {"owner": owner, "queue": queue, "limit": limit}
-        script = ["BEGIN", *self._settle(settled, values)]
+        script = ["BEGIN", *self._settle(settled, values), *self._add_throughput(ended, values)]
         claims = queue is not None and limit > 0
         if claims:
             script.append(self._sql["lock_oldest" if self._skips_locked else "find_oldest"])
@@ -120,6 +143,15 @@ class Claims:
                 .replace("%(reason)s", f"%(reason{number})s")
             )
         return statements
+
+    def _add_throughput(self, ended: Mapping[str, int], values: dict[str, Any]) -> Iterator[str]:
+        for number, (queue, jobs) in enumerate(ended.items()):
+            values |= {f"queue{number}": queue, f"ended{number}": jobs}
+            yield (
+                self._sql["add_throughput"]
+                .replace("%(queue)s", f"%(queue{number})s")
+                .replace("%(ended)s", f"%(ended{number})s")
+            )
 
     def _check(self, settled: Settlement, results: list[Any]) -> None:
         asked = [len(ids) for _, ids in _lists(settled) if ids]

@@ -50,9 +50,11 @@ UPDATE {jobs} SET id = id WHERE FALSE;
 -- name: lock_oldest
 -- The first jobs in line that no other consumer is claiming just now, locked until the commit.
 -- One queue a statement, and in the index's direction: anything else locks more than it takes.
+-- Of a paused queue none: the server reads that one row once, and does not lock it.
 SELECT id, message, queue, deliveries, created_at, expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE queue = %(queue)s AND job_status = 0
+  AND (SELECT paused_at FROM {queues} WHERE queue = %(queue)s) IS NULL
 ORDER BY claim_order, id
 LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED;
@@ -70,6 +72,7 @@ WHERE id IN %(ids)s;
 SELECT id
 FROM {jobs}
 WHERE queue = %(queue)s AND job_status = 0
+  AND (SELECT paused_at FROM {queues} WHERE queue = %(queue)s) IS NULL
 ORDER BY claim_order, id
 LIMIT %(limit)s;
 
@@ -126,6 +129,16 @@ SET job_status = 3, owner = NULL, finished_at = CURRENT_TIMESTAMP(6), unique_key
     reason = %(reason)s
 WHERE owner = %(owner)s AND job_status = 1 AND deliveries >= %(max_deliveries)s;
 
+-- name: add_throughput
+-- Add to what a consumer has ended in this minute.
+INSERT INTO {throughput} (queue, minute, consumer, ended)
+VALUES (%(queue)s, UTC_TIMESTAMP() - INTERVAL SECOND(UTC_TIMESTAMP()) SECOND, %(owner)s, %(ended)s)
+ON DUPLICATE KEY UPDATE ended = ended + VALUES(ended);
+
+-- name: remove_throughput
+-- What ended more than an hour ago is of no interest.
+DELETE FROM {throughput} WHERE minute < UTC_TIMESTAMP() - INTERVAL 1 HOUR LIMIT 1000;
+
 -- name: release_claims_of
 -- All that a dead consumer had claimed goes back to the queue.
 UPDATE {jobs}
@@ -155,20 +168,25 @@ LIMIT 500;
 
 -- name: promote
 -- They are queued now.
-UPDATE {jobs} SET job_status = 0, due_at = NULL WHERE id IN %(ids)s AND job_status = 2;
+UPDATE {jobs} SET job_status = 0, due_at = NULL, ready_at = CURRENT_TIMESTAMP(6)
+WHERE id IN %(ids)s AND job_status = 2;
 
 -- name: look
 -- All that the sweeper acts on, in one statement: when the next scheduled job is due; the queues in
--- which jobs wait (a loose scan of the index "claim", one step a queue); and who has claims or
--- ephemeral queues.
+-- which jobs wait (a loose scan of the index "claim", one step a queue), and those that are paused;
+-- who has claims or ephemeral queues; and who is registered as a consumer.
 SELECT 'due', NULL, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), MIN(due_at)) / 1000000
 FROM {jobs} WHERE due_at IS NOT NULL
 UNION ALL
 SELECT 'ready', queue, NULL FROM {jobs} WHERE job_status = 0 GROUP BY queue
 UNION ALL
+SELECT 'paused', queue, NULL FROM {queues} WHERE paused_at IS NOT NULL
+UNION ALL
 SELECT DISTINCT 'owner', owner, NULL FROM {jobs} WHERE owner IS NOT NULL
 UNION ALL
-SELECT DISTINCT 'owner', owner, NULL FROM {ephemeral_queues} WHERE owner IS NOT NULL;
+SELECT DISTINCT 'owner', owner, NULL FROM {ephemeral_queues} WHERE owner IS NOT NULL
+UNION ALL
+SELECT 'consumer', identity, NULL FROM {consumers};
 
 -- name: remove_finished
 -- Retention is over for some of the finished jobs.
@@ -183,7 +201,7 @@ SELECT COUNT(*) FROM {jobs} WHERE queue = %(queue)s AND job_status = 0;
 -- name: purge
 -- Delete some waiting jobs of the queue; repeated until there are none, so that no statement
 -- locks the table for long.
-DELETE FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 2) LIMIT 5000;
+DELETE FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 2, 4) LIMIT 5000;
 
 -- name: describe_table
 -- The table's comment, which holds its version; no row when there is no such table.

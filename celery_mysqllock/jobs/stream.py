@@ -198,7 +198,7 @@ class Stream(Window):
                 self._queues.append(queue)
                 self._served.add(queue)
         if not settled and not limit:
-            self._session.ping()
+            self._table.keep_alive(self._owner)
             return
         try:
             jobs = self._table.turn(settled, self._owner, queue, limit)

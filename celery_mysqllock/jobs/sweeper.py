@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import Interrupted
 from celery_mysqllock.jobs.ephemeral import EphemeralQueues
+from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.jobs.table import JobTable
 from celery_mysqllock.mysql import free_among, lock_name
 
@@ -58,7 +59,7 @@ class Sweeper:
         for queue in seen.ready_queues:
             # who inserted the jobs may not have rung
             jobs.ring(queue)
-        until_free = self._take_back(session, jobs, seen.owners - {identity})
+        until_free = self._take_back(session, jobs, (seen.owners | seen.consumers) - {identity})
         if time.monotonic() >= self._next_tidying:
             self._next_tidying = time.monotonic() + _TIDY
             self._tidy(session, jobs)
@@ -87,10 +88,12 @@ class Sweeper:
         suspects = [locks[name] for name in free_among(session, list(locks))]
         self._suspected_since = {owner: self._suspected_since.get(owner, now) for owner in suspects}
         queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)
+        registry = Registry(session, self._settings.table)
         for owner, since in self._suspected_since.items():
             if now - since >= grace:
                 released = jobs.release_claims_of(owner, self._settings.max_deliveries)
                 queues.leave_those_of(owner)
+                registry.remove(owner)
                 if released:
                     logger.warning("Consumer %s is dead; %d jobs go back.", owner, released)
         left = [since + grace - now for since in self._suspected_since.values()]
@@ -99,6 +102,7 @@ class Sweeper:
     def _tidy(self, session: Session, jobs: JobTable) -> None:
         queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)
         queues.delete_expired()
+        jobs.remove_throughput()
         if self._settings.retention_seconds:
             while jobs.remove_finished(self._settings.retention_seconds):
                 pass

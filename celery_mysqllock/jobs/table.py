@@ -24,18 +24,23 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
+_NAMED = ("ready", "paused", "owner", "consumer")
+
+
 class Seen(NamedTuple):
     """What there is to do for nobody in particular.
 
     Attributes:
         until_due: Seconds until the next scheduled job is due, infinite when there is none.
-        ready_queues: The queues in which jobs wait.
+        ready_queues: The queues in which jobs wait, save paused ones.
         owners: The identities of all consumers that have claims or ephemeral queues.
+        consumers: The identities of all that are registered.
     """
 
     until_due: float
-    ready_queues: list[str]
+    ready_queues: set[str]
     owners: set[str]
+    consumers: set[str]
 
     @property
     def is_due(self) -> bool:
@@ -126,15 +131,15 @@ class JobTable(Claims):
 
     def look(self) -> Seen:
         """See what there is to do for nobody in particular, with one statement."""
-        until_due, ready, owners = math.inf, [], set()
+        until_due = math.inf
+        named: dict[str, set[str]] = {kind: set() for kind in _NAMED}
         for what, name, seconds in self._session.query(self._sql["look"]):
-            if what == "due" and seconds is not None:
+            if what in named:
+                named[what].add(name)
+            elif seconds is not None:
                 until_due = float(seconds)
-            elif what == "ready":
-                ready.append(name)
-            elif what == "owner":
-                owners.add(name)
-        return Seen(until_due, ready, owners)
+        ready = named["ready"] - named["paused"]
+        return Seen(until_due, ready, named["owner"], named["consumer"])
 
     def release_claims_of(self, owner: str, max_deliveries: int = 0) -> int:
         """Give all claims of a dead consumer back; returns how many jobs that are.
@@ -180,6 +185,10 @@ class JobTable(Claims):
     def remove_finished(self, retention: float) -> int:
         """Remove some jobs that were finished so many seconds ago; returns how many."""
         return self._change("remove_finished", seconds=retention)
+
+    def remove_throughput(self) -> None:
+        """Remove what was counted more than an hour ago."""
+        self._change("remove_throughput")
 
     # -- queues -----------------------------------------------------------------------------------
 

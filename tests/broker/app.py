@@ -134,3 +134,13 @@ def once_retry(self: Any, entry: object, retries: int, countdown: float) -> None
     write(f"attempt {self.request.retries} of {entry}")
     if self.request.retries < retries:
         raise self.retry(countdown=countdown, max_retries=retries)
+
+
+@app.task(name="broken", acks_late=True, acks_on_failure_or_timeout=False)
+def broken(entry: object) -> None:
+    """Fail until somebody has written "mended" into the ledger."""
+    with Session(Address.parse(URL)) as session:
+        is_mended = session.value("SELECT COUNT(*) FROM ledger WHERE entry = 'mended'")
+    if not is_mended:
+        raise ValueError(f"{entry} is broken")
+    write(entry)
