@@ -6,6 +6,7 @@ from celery_mysqllock.jobs.bell import Bell
 from celery_mysqllock.jobs.consumer import Consumer
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueues
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
+from celery_mysqllock.jobs.lines import OrderKey
 from celery_mysqllock.jobs.migrate import Migrations
 from celery_mysqllock.jobs.stream import Stream
 from celery_mysqllock.jobs.sweeper import Sweeper
@@ -22,6 +23,7 @@ __all__ = [
     "EphemeralQueues",
     "JobTable",
     "Migrations",
+    "OrderKey",
     "Settlement",
     "Stream",
     "Sweeper",

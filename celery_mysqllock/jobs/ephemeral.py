@@ -221,4 +221,5 @@ def table_names(jobs: str) -> dict[str, str]:
         "bindings": f"{jobs}_bindings",
         "ephemeral_queues": f"{jobs}_ephemeral_queues",
         "ephemeral_messages": f"{jobs}_ephemeral_messages",
+        "order_locks": f"{jobs}_order_locks",
     }

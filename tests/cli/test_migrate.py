@@ -34,7 +34,7 @@ def test_the_table_is_made_once(url: str) -> None:
     first, second = migrate(url), migrate(url)
     assert (first.returncode, first.stdout) == (
         0,
-        "jobs: 0001 original\njobs: 0002 broker\njobs: 0003 exchanges\n",
+        "jobs: 0001 original\njobs: 0002 broker\njobs: 0003 exchanges\njobs: 0006 orders\n",
     )
     assert (second.returncode, second.stdout) == (0, "jobs is up to date.\n")
     assert "jobs" in tables(url)
@@ -62,7 +62,7 @@ def test_json_is_for_programs(url: str) -> None:
     assert report == {
         "table": "jobs",
         "dry_run": False,
-        "migrations": ["original", "broker", "exchanges"],
+        "migrations": ["original", "broker", "exchanges", "orders"],
     }
 
 
