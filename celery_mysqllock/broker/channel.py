@@ -49,6 +49,9 @@ class Channel(Settling):
     ) -> None:
         """Store the message in each queue that it is routed to; return when it is committed.
 
+        A message with a property ``order_key`` is delivered when no more than ``order_limit`` jobs
+        of the key, less one, are ahead of it.
+
         Raises:
             JobExists: The message has a property ``unique_key``, and a job has the same; nothing
                 was stored.
@@ -73,6 +76,7 @@ class Channel(Settling):
                     lifetime=rows.lifetime(message, self._message_ttls.get(queue)),
                     task_id=rows.task_id(message),
                     unique=unique,
+                    order=rows.order(message),
                 )
             except JobExists as error:
                 if error.task_id is None and error.created_at is not None:

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import InvalidJob
-from celery_mysqllock.jobs import UniqueKey
+from celery_mysqllock.jobs import OrderKey, UniqueKey
 
 if TYPE_CHECKING:
     from celery_mysqllock.jobs import ClaimedJob
@@ -252,3 +252,10 @@ def unique(message: Payload) -> UniqueKey | None:
     if not key:
         return None
     return UniqueKey(str(key), must_store=bool(message["properties"].get("must_store")))
+
+
+def order(message: Payload) -> OrderKey | None:
+    """The line in which the job waits for its turn, None for none: the property ``order_key``."""
+    properties = message["properties"]
+    key = properties.get("order_key")
+    return OrderKey(str(key), int(properties.get("order_limit", 1))) if key else None

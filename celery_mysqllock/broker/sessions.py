@@ -81,9 +81,10 @@ class Sessions:
                 f"{self.address} is {server}; MySQL 5.7 or MariaDB 10.4 is the oldest "
                 "that works. Update the server."
             )
-        if self._settings.claim_method == "skip_locked" and not server.has_skip_locked:
+        method = self._settings.claim_method
+        if method in ("skip_locked", "two_steps") and not server.has_skip_locked:
             raise SettingsError(
-                f"claim_method='skip_locked' contradicts the server: {server} has no SKIP "
+                f"claim_method={method!r} contradicts the server: {server} has no SKIP "
                 "LOCKED. Set 'compare_and_set', or leave it at 'auto'."
             )
 

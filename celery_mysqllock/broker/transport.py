@@ -78,8 +78,10 @@ class Transport(virtual.Transport):
         asynchronous=True,
         exchange_type=frozenset({"direct", "topic", "fanout"}),
         heartbeats=False,
-        # not kombu's: a message's property unique_key, see Channel.basic_publish
+        # not kombu's: messages may have the properties unique_key and order_key, see
+        # Channel.basic_publish
         unique_jobs=True,
+        ordered_jobs=True,
     )
 
     def __init__(self, client: Connection, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's

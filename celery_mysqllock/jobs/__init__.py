@@ -8,6 +8,7 @@ from celery_mysqllock.jobs.control import Control
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueues
 from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
+from celery_mysqllock.jobs.lines import OrderKey
 from celery_mysqllock.jobs.migrate import Migrations
 from celery_mysqllock.jobs.records import (
     ConsumerStatus,
@@ -41,6 +42,7 @@ __all__ = [
     "JobTable",
     "Migrations",
     "OpenTransaction",
+    "OrderKey",
     "QueueStatus",
     "Selection",
     "ServerHealth",

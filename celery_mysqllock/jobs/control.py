@@ -54,11 +54,16 @@ class Control:
         Returns:
             How many were dead.
         """
-        return self._change_and_ring("retry", ids)
+        changed = self._change_and_ring("retry", ids)
+        self._table.admit(self._table.order_keys(ids))
+        return changed
 
     def discard(self, ids: Sequence[int]) -> int:
         """Delete jobs, save those that a consumer has; returns how many."""
-        return sum(self._change("discard", ids=batch) for batch in _batches(ids))
+        keys = self._table.order_keys(ids)
+        discarded = sum(self._change("discard", ids=batch) for batch in _batches(ids))
+        self._table.admit(keys)
+        return discarded
 
     def move(self, ids: Sequence[int], to: str) -> int:
         """Put jobs into another queue, save those that a consumer has or that are done, and ring.

@@ -1,9 +1,9 @@
 -- What a person does with jobs and queues. A job that a consumer has is touched by none of it.
 
 -- name: retry
--- Dead jobs are queued again, as if they had never been delivered.
+-- Dead jobs are queued again, or in the line of their key, as if they had never been delivered.
 UPDATE {jobs}
-SET job_status = 0, deliveries = 0, reason = NULL, finished_at = NULL, claimed_at = NULL,
+SET job_status = IF(order_key IS NULL, 0, 4), deliveries = 0, reason = NULL, finished_at = NULL, claimed_at = NULL,
     expires_at = NULL, ready_at = CURRENT_TIMESTAMP(6)
 WHERE id IN %(ids)s AND job_status = 3;
 

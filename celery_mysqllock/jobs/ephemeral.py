@@ -225,4 +225,5 @@ def table_names(jobs: str) -> dict[str, str]:
         "consumers": f"{jobs}_consumers",
         "throughput": f"{jobs}_throughput",
         "status": f"{jobs}_status",
+        "order_locks": f"{jobs}_order_locks",
     }

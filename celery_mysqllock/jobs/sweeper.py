@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two removals of ephemeral queues and of finished jobs.
+# Seconds between two removals of ephemeral queues and of finished jobs, and between two looks for
+# order keys whose line stands still.
 _TIDY = 5.0
 
 
@@ -36,6 +37,7 @@ class Sweeper:
         self._namespace = namespace
         self._suspected_since: dict[str, float] = {}
         self._next_tidying = 0.0
+        self._gaps_after = ""
 
     def step(self, session: Session, identity: str) -> None:
         """Do one round, then sleep until the next or until something is due.
@@ -103,6 +105,7 @@ class Sweeper:
         queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)
         queues.delete_expired()
         jobs.remove_throughput()
+        self._gaps_after = jobs.fill_gaps(self._gaps_after)
         if self._settings.retention_seconds:
             while jobs.remove_finished(self._settings.retention_seconds):
                 pass

@@ -46,7 +46,8 @@ class Throughput:
         A job counts once, however often it is settled.
         """
         with self._mutex:
-            for job_id in (*settled.released, *settled.unclaimed):
+            aside = [job_id for job_id, _ in settled.put_aside]
+            for job_id in (*settled.released, *settled.unclaimed, *aside):
                 self._queues.pop(job_id, None)
             for job_id in [*settled.acked, *(job_id for job_id, _ in settled.buried)]:
                 queue = self._queues.pop(job_id, None)
