@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from celery_mysqllock.exceptions import (
     ConnectionLost,
@@ -155,6 +155,24 @@ class MySQLLock(Lock):
                 if connection_id is not None:
                     return read_holder(session, connection_id, name)
         return None
+
+    def fileno(self) -> int:
+        """The socket of the session that holds the lock; the lock lasts while a copy of it is open.
+
+        For a process that is to see to something after this one was killed, before the lock gets
+        free; the server ends the session after ``session_timeout`` in any case. Nobody else may
+        read from it or write to it.
+
+        Raises:
+            LockNotOwned: This object does not hold the lock.
+            LockLost: It was lost.
+        """
+        hold = cast("SessionHold", self._held())
+        hold.raise_if_lost()
+        descriptor = hold.session.fileno()
+        if descriptor < 0:
+            hold.verify()  # closed: raises
+        return descriptor
 
     def reset(self) -> bool:
         """As in ``Lock``, by KILL of the sessions that hold it.
