@@ -181,11 +181,16 @@ class MySQLLock(Lock):
             MissingPrivilege: The holder is another MySQL user, and this one may not KILL it.
         """
         with self._pool().session() as session:
-            ended = [_end_holder(session, name) for name in self.names]
+            ended = [end_holder(session, name) for name in self.names]
         return any(ended)
 
 
-def _end_holder(session: Session, name: str) -> bool:
+def end_holder(session: Session, name: str) -> bool:
+    """KILL the session that holds the lock, by its full name; False when nobody does.
+
+    Raises:
+        MissingPrivilege: The holder is another MySQL user, and this one may not KILL it.
+    """
     holder = used_by(session, name)
     try:
         # In one statement, so that the one who holds it now is hit.

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from queue import Queue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -255,12 +256,24 @@ def _waits(url: str) -> bool:
 # -- signals ---------------------------------------------------------------------------------------
 
 
+@contextmanager
+def handling(number: int, handler: Any) -> Iterator[None]:
+    """Have this process, and what it starts, handle a signal so; a function is not inherited."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"])
 def test_a_signal_is_passed_on(start: Callable[..., Running], name: str) -> None:
     script = f"trap 'echo got; exit 3' {name}; echo on; while :; do sleep 0.05; done"
-    running = start("it", "--", "sh", "-c", script)
+    number = getattr(signal, f"SIG{name}")
+    with handling(number, lambda *_: None):  # nor ignored, as it may be in the background
+        running = start("it", "--", "sh", "-c", script)
     assert running.heard() == "on"
-    running.signal(getattr(signal, f"SIG{name}"))
+    running.signal(number)
     assert running.heard() == "got"
     assert running.ended() == 3
 
@@ -290,11 +303,8 @@ def test_ctrl_c_reaches_the_command_once(url: str) -> None:
 
 
 def test_what_nohup_ignores_stays_ignored(start: Callable[..., Running]) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
+    with handling(signal.SIGHUP, signal.SIG_IGN):
         running = start("it", "--", "sh", "-c", "kill -HUP $$; kill -HUP $PPID; echo there")
-    finally:
-        signal.signal(signal.SIGHUP, before)
     assert running.heard() == "there"
     assert running.ended() == 0
 
