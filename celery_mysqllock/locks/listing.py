@@ -118,6 +118,11 @@ def read_lock(session: Session, name: str) -> HeldLock | None:
     return HeldLock(holder, _waiters(name, waiting, visible))
 
 
+def lists_locks(session: Session) -> bool:
+    """Whether the server has a list of all locks that this session's user may read."""
+    return _from_server(session) is not None
+
+
 def _sessions(session: Session) -> dict[int, _Visible]:
     return {row[0]: _Visible(*row[1:]) for row in session.query(_statements["sessions"])}
 
