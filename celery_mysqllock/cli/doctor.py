@@ -6,11 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from celery_mysqllock.cli.checks import Finding, Level, examine
+from celery_mysqllock.cli.console import stdout
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.mysql import Address
 
@@ -32,7 +32,7 @@ def doctor(place: Place, *, as_json: bool) -> None:
     It changes nothing. The exit code is 1 when something is a problem.
     """
     found: list[tuple[Address, list[Finding]]] = []
-    console, multi = Console(), place.locks.allow_multi_primary
+    console, multi = stdout(), place.locks.allow_multi_primary
     for address, broker in _servers(place).items():
         findings = list(examine(address, broker, allow_multi_primary=multi))
         found.append((address, findings))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from celery_mysqllock.cli.console import stdout
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.locks.listing import list_locks, read_lock
 from celery_mysqllock.locks.mysql_lock import end_holder
@@ -51,7 +51,7 @@ def locks(context: click.Context, *, as_json: bool) -> None:
         click.echo(json.dumps(report))
         return
     if listing.locks:
-        Console().print(_table(listing.locks))
+        stdout().print(_table(listing.locks))
     else:
         click.echo(f"Nobody holds a lock of the namespace {namespace!r}.")
     if not listing.is_whole:

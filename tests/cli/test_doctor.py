@@ -69,7 +69,7 @@ def test_nothing_is_wrong_with_a_server_as_it_comes(migrated: str) -> None:
 
 
 def test_it_is_said_in_words_too(migrated: str) -> None:
-    done = run("doctor", MYSQLLOCK_URL=migrated, COLUMNS="120")
+    done = run("doctor", MYSQLLOCK_URL=migrated)
     assert (done.returncode, done.stderr) == (0, "")
     assert "jobs, version " in done.stdout
     assert done.stdout.endswith("no problems, no warnings.\n")

@@ -320,7 +320,8 @@ def test_after_a_sigkill_the_next_runs_when_the_command_is_gone(
     victim: str,
     flags: list[str],
 ) -> None:
-    first = start("it", "--grace", "0.5", *section(*flags))
+    # the grace: time for the next one to begin, were it let
+    first = start("it", "--grace", "2", *section(*flags))
     assert first.heard() == "on"
     second, third = (start("it", *section("--brief")) for _ in range(2))
     guard = first.guard()
