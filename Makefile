@@ -33,7 +33,7 @@ conformance: $(VENV)/.dev  ## Run kombu's own integration suite on the broker
 torture: $(VENV)/.bench  ## Torture the locks (2 to 4 minutes)
 	$(BIN)/python -m benchmarks.torture
 
-run-lock: $(VENV)/.bench  ## Kill what belongs to the holders of mysqllock run (3 minutes)
+run-lock: $(VENV)/.bench  ## Kill what belongs to the holders of mysqllock run (4 minutes)
 	$(BIN)/python -m benchmarks.run_lock
 
 faults: $(VENV)/.bench  ## Kill workers, producers, sessions and the server (2.5 minutes)
