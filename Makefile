@@ -7,8 +7,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-mysql conformance torture faults unique order bench bench-scale lint \
-	format clean
+.PHONY: help demo test test-mysql conformance torture run-lock faults unique order bench bench-scale \
+	lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is to make
@@ -32,6 +32,9 @@ conformance: $(VENV)/.dev  ## Run kombu's own integration suite on the broker
 
 torture: $(VENV)/.bench  ## Torture the locks (2 to 4 minutes)
 	$(BIN)/python -m benchmarks.torture
+
+run-lock: $(VENV)/.bench  ## Kill what belongs to the holders of mysqllock run (4 minutes)
+	$(BIN)/python -m benchmarks.run_lock
 
 faults: $(VENV)/.bench  ## Kill workers, producers, sessions and the server (2.5 minutes)
 	$(BIN)/python -m benchmarks.faults
