@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-mysql conformance torture run-lock faults unique order bench bench-scale \
+.PHONY: help demo test test-mysql conformance torture run-lock faults unique order bench bench-scale docs matrix \
 	lint format clean
 .DEFAULT_GOAL := help
 
@@ -52,6 +52,12 @@ bench: $(VENV)/.bench  ## Measure beside Redis, RabbitMQ and SQLAlchemy (11 minu
 bench-scale: $(VENV)/.bench  ## Backlogs to 5e6 rows, fleets to 32, 1e5 delayed tasks (2 minutes)
 	$(BIN)/python -m benchmarks.broker.scale
 
+docs: $(VENV)/.docs  ## Build the documentation as a site, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+matrix: $(VENV)/.matrix  ## Test the wheel on each Python that is here (3 minutes each)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.matrix
+
 lint: $(VENV)/.dev  ## Check style, types and imports
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -79,4 +85,12 @@ $(VENV)/.bench: $(VENV)/.demo
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(BIN)/python -m pip install --disable-pip-version-check --group dev
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(BIN)/python -m pip install --disable-pip-version-check --group docs
+	@touch $@
+
+$(VENV)/.matrix: $(VENV)/.dev
+	$(BIN)/python -m pip install --disable-pip-version-check --group matrix
 	@touch $@
