@@ -92,6 +92,8 @@ class InTransaction:
         for (queue, *_), kwargs in outbox.jobs:
             if kwargs.get("delay") is None:
                 self._jobs.ring(queue)
+            else:
+                self._jobs.ring_sweeper()
         # A broadcast is worth something only to who listens now: it is not part of the transaction.
         for args, kwargs in outbox.ephemeral:
             self._ephemeral.put(*args, **kwargs)
