@@ -17,8 +17,10 @@ from celery_mysqllock.beat.place import find_place
 from celery_mysqllock.beat.sending import AfterClaim, InTransaction
 from celery_mysqllock.exceptions import (
     CannotConnect,
+    ConnectionLost,
     DatabaseError,
     LockError,
+    LockLost,
     MultiPrimaryServer,
     MySQLLockError,
 )
@@ -97,12 +99,13 @@ class Scheduler(CeleryScheduler):
             return self._work()
         except MultiPrimaryServer:
             raise
+        except (ConnectionLost, LockLost) as error:
+            if self._active is None:
+                return self._pause(error)
+            self._lose(str(error))
+            return 0.0
         except (DatabaseError, LockError) as error:
-            logger.error(  # noqa: TRY400 - the message says it; a traceback would not
-                "This beat cannot work now, and tries again in %g seconds: %s", _RETRY, error
-            )
-            self._step_down()
-            return _RETRY
+            return self._pause(error)
         finally:
             self._is_at_work = False
 
@@ -119,8 +122,7 @@ class Scheduler(CeleryScheduler):
         if self._active is not None:
             if lock.owned():
                 return True
-            logger.warning("This beat has lost its lock; it sends nothing and stands by.")
-            self._step_down()
+            self._lose("its session has ended")
         # whole seconds, and not longer than somebody who wants to stop this thread may wait
         wait = min(_IN_LINE, math.ceil(self.max_interval)) if self._is_standby else 0
         if not lock.acquire(wait):
@@ -156,6 +158,15 @@ class Scheduler(CeleryScheduler):
         seconds = self._active.turn()
         self.data = self._active.entries
         return min(seconds, self.max_interval)
+
+    def _lose(self, reason: str) -> None:
+        logger.warning("This beat has lost its lock; it sends nothing and stands by: %s", reason)
+        self._step_down()
+
+    def _pause(self, error: MySQLLockError) -> float:
+        logger.error("This beat cannot work now, and tries again in %g seconds: %s", _RETRY, error)
+        self._step_down()
+        return _RETRY
 
     def _step_down(self) -> None:
         had, self._active = self._active is not None, None

@@ -41,7 +41,7 @@ def test_a_standby_goes_on_where_the_active_beat_ended(
     so_far = sent("tick")
     eventually(lambda: sent("tick") >= so_far + 3)
     beats[1].kill()
-    assert sent.each_tick_once("tick", EVERY)
+    sent.assert_each_tick_once("tick", EVERY)
 
 
 def test_what_was_due_while_nobody_was_there_is_sent_once(
@@ -59,7 +59,7 @@ def test_what_was_due_while_nobody_was_there_is_sent_once(
     second = start_beat("second", {"tick": EVERY})
     eventually(lambda: sent("tick") >= before + 5)
     second.kill()
-    assert sent.each_tick_once("tick", EVERY)
+    sent.assert_each_tick_once("tick", EVERY)
 
 
 def test_many_hand_overs_neither_skip_nor_double(
@@ -76,7 +76,7 @@ def test_many_hand_overs_neither_skip_nor_double(
     so_far = sent("tick")
     eventually(lambda: sent("tick") > so_far + 3)
     beats[0].kill()
-    assert sent.each_tick_once("tick", 0.1)
+    sent.assert_each_tick_once("tick", 0.1)
 
 
 def test_a_beat_whose_session_is_killed_stops_at_once_and_stands_by(
@@ -113,7 +113,7 @@ def test_a_stopped_beat_that_lost_its_lock_meanwhile_sends_nothing(
     second.kill()
     first.await_active(2)
     first.kill()
-    assert sent.each_tick_once("tick", EVERY)
+    sent.assert_each_tick_once("tick", EVERY)
 
 
 def test_a_standby_ends_at_once(session: Session, start_beat: Callable[..., Beat]) -> None:

@@ -55,4 +55,4 @@ def test_what_was_due_while_the_server_was_away_is_sent(
         so_far = sent("tick")
         eventually(lambda: sent("tick") > so_far + 2)
         beat.kill()
-        assert sent.each_tick_once("tick", 0.5)
+        sent.assert_each_tick_once("tick", 0.5)

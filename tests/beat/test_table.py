@@ -46,7 +46,7 @@ def test_a_row_that_is_inserted_is_sent_on_its_grid(
     beat.look()
     insert(session, "new")
     beat.turns(lambda: sent("new") >= 4)
-    assert sent.each_tick_once("new", 0.2)
+    sent.assert_each_tick_once("new", 0.2)
     times = sent.due_times("new")
     (row,) = session.query(
         "SELECT total_run_count, last_run_at IS NOT NULL, UNIX_TIMESTAMP(last_due_at) "
@@ -165,7 +165,7 @@ def test_a_row_that_somebody_has_locked_is_sent_later_and_the_others_go_on(
     beat.turns(lambda: sent("free") > so_far + 8)
     session.execute("COMMIT")
     beat.turns(lambda: sent("locked") >= sent("free"))
-    assert sent.each_tick_once("locked", 0.2)
+    sent.assert_each_tick_once("locked", 0.2)
 
 
 def test_a_job_that_is_too_large_is_over_and_the_others_go_on(
@@ -225,7 +225,7 @@ def test_a_tick_that_was_sent_is_not_sent_again_whatever_the_table_says(
     session.execute("UPDATE jobs_schedule SET last_due_at = last_due_at - INTERVAL 1 SECOND")
     beat.look()
     beat.look()
-    assert sent.each_tick_once("one", 0.5)
+    sent.assert_each_tick_once("one", 0.5)
 
 
 def test_a_crontab_of_a_time_zone_is_due_there(
