@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from celery.schedules import crontab, schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from celery.schedules import BaseSchedule
 
 
@@ -21,25 +24,27 @@ def next_due(kind: BaseSchedule, last: datetime) -> datetime:
     Raises:
         ValueError: The schedule does not go forward.
     """
-    if isinstance(kind, crontab):
-        # Not remaining_estimate: before Celery 5.7 it is off by an hour when the clocks change.
-        start, delta, _ = kind.remaining_delta(last)
-        due: datetime = (start + delta).astimezone(timezone.utc)
-    else:
-        due = last + _remaining(kind, last)
+    there: datetime = last.astimezone(kind.tz)
+    with _at(kind, there):
+        if isinstance(kind, crontab):
+            # Not remaining_estimate: before Celery 5.7 it is off by an hour when the clocks change.
+            start, delta, _ = kind.remaining_delta(there)
+            due: datetime = (start + delta).astimezone(timezone.utc)
+        else:
+            due = last + kind.remaining_estimate(there)
     if due <= last:
         raise ValueError(f"{kind!r} is due at {due}, which is not after {last}.")
     return due
 
 
-def _remaining(kind: Any, last: datetime) -> timedelta:  # noqa: ANN401 - Celery's
-    """What remains from the last tick to the next, asked at the last."""
-    clock, kind.nowfun = kind.nowfun, lambda: last
+@contextmanager
+def _at(kind: Any, moment: datetime) -> Iterator[None]:  # noqa: ANN401 - Celery's
+    """Let it be that moment for the schedule."""
+    clock, kind.nowfun = kind.nowfun, lambda: moment
     try:
-        remaining: timedelta = kind.remaining_estimate(last)
+        yield
     finally:
         kind.nowfun = clock
-    return remaining
 
 
 def first_due(kind: BaseSchedule, last: datetime, now: datetime, catch_up: timedelta) -> datetime:

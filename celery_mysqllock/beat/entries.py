@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from celery.beat import ScheduleEntry
 from celery.schedules import crontab, schedule
 from kombu.utils.json import dumps, loads
 
+from celery_mysqllock.beat.due import next_due
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.jobs import Periodic
 from celery_mysqllock.jobs.schedule import aware
@@ -26,6 +28,7 @@ _LONGEST_NAME, _HASH = 255, 16
 # Seconds. More than a hundred years are a slip of the pen.
 _SHORTEST, _LONGEST = 0.001, 3.2e9
 _CRONTAB_FIELDS = 5
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=timezone.utc)
 # What an object without a text of its own shows differs from process to process.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _JSON: dict[str, tuple[type, str]] = {
@@ -149,6 +152,7 @@ def _read_schedule(row: Periodic, app: Celery) -> BaseSchedule:
     minute, hour, day_of_month, month_of_year, day_of_week = fields
     try:
         kind = crontab(minute, hour, day_of_week, day_of_month, month_of_year, app=app)
+        next_due(kind, _ANY_TIME)  # there is one
     # Celery's parser answers what it does not know with errors of many kinds
     except Exception as error:
         raise SettingsError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 
-from celery_mysqllock.exceptions import DatabaseError, MessageTooLarge
+from celery_mysqllock.exceptions import DatabaseError, JobExists, MessageTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,9 +81,14 @@ class InTransaction:
         with self._schedule.claim(tick) as mine:
             if mine:
                 _log_sending(entry)
+                task_id = getattr(result, "id", None)
                 for args, kwargs in outbox.jobs:
-                    self._jobs.store(*args, **kwargs)
-                self._schedule.mark_sent(tick, getattr(result, "id", None))
+                    try:
+                        self._jobs.store(*args, **kwargs)
+                    except JobExists as error:
+                        logger.info("%s is not sent: %s", entry.name, error)
+                        task_id = error.task_id
+                self._schedule.mark_sent(tick, task_id)
         if mine:
             self._wake(outbox)
         return mine

@@ -10,13 +10,13 @@ import pytest
 from celery.beat import BeatLazyFunc
 from celery.schedules import crontab
 
+from celery_mysqllock import single_instance
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery_mysqllock.mysql import Session
     from tests.beat.conftest import InProcess, Sent
-
-MakeScheduler = "Callable[..., InProcess]"
 
 
 def insert(session: Session, name: str, schedule: str = "0.2", **columns: Any) -> None:
@@ -304,3 +304,23 @@ def test_a_countdown_is_kept_in_the_table(
     beat = scheduler({"one": {**entry(0.2, "one"), "options": {"countdown": 100}}})
     beat.turns(lambda: sent("one") >= 1)
     assert session.query("SELECT DISTINCT job_status FROM jobs") == [(2,)]
+
+
+def test_a_unique_task_is_not_stored_while_its_job_waits(
+    session: Session, scheduler: Callable[..., InProcess]
+) -> None:
+    beat = scheduler({"one": {**entry(0.2, "one"), "task": "unique"}})
+
+    @beat.app.task(name="unique")
+    @single_instance(unique_on=["name"], limit=None, unique="queued")
+    def unique(name: str) -> None: ...
+
+    def ticks() -> int:
+        return int(session.value("SELECT COUNT(*) FROM jobs_ticks WHERE sent_at IS NOT NULL"))
+
+    beat.turns(lambda: ticks() >= 3)
+    ((job,),) = session.query("SELECT task_id FROM jobs")
+    assert session.query("SELECT DISTINCT task_id FROM jobs_ticks") == [(job,)]
+    session.execute("DELETE FROM jobs")
+    beat.turns(lambda: session.value("SELECT COUNT(*) FROM jobs"))
+    assert session.value("SELECT task_id FROM jobs") != job
