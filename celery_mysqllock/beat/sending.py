@@ -81,24 +81,25 @@ class InTransaction:
         with self._schedule.claim(tick) as mine:
             if mine:
                 _log_sending(entry)
-                task_id = getattr(result, "id", None)
-                for args, kwargs in outbox.jobs:
-                    try:
-                        self._jobs.store(*args, **kwargs)
-                    except JobExists as error:
-                        logger.info("%s is not sent: %s", entry.name, error)
-                        task_id = error.task_id
+                task_id = self._store(entry, outbox, getattr(result, "id", None))
                 self._schedule.mark_sent(tick, task_id)
         if mine:
-            self._wake(outbox)
+            self._announce(outbox)
         return mine
 
-    def _wake(self, outbox: Outbox) -> None:
-        for (queue, *_), kwargs in outbox.jobs:
-            if kwargs.get("delay") is None:
-                self._jobs.ring(queue)
-            else:
-                self._jobs.ring_sweeper()
+    def _store(self, entry: ScheduleEntry, outbox: Outbox, task_id: str | None) -> str | None:
+        """Store the jobs; the id of the task that there is now, which a unique one had before."""
+        for args, kwargs in outbox.jobs:
+            try:
+                self._jobs.store(*args, **kwargs)
+            except JobExists as error:
+                logger.info("%s is not sent: %s", entry.name, error)
+                task_id = error.task_id
+        return task_id
+
+    def _announce(self, outbox: Outbox) -> None:
+        for args, kwargs in outbox.jobs:
+            self._jobs.announce(*args, **kwargs)
         # A broadcast is worth something only to who listens now: it is not part of the transaction.
         for args, kwargs in outbox.ephemeral:
             self._ephemeral.put(*args, **kwargs)

@@ -324,3 +324,17 @@ def test_a_unique_task_is_not_stored_while_its_job_waits(
     session.execute("DELETE FROM jobs")
     beat.turns(lambda: session.value("SELECT COUNT(*) FROM jobs"))
     assert session.value("SELECT task_id FROM jobs") != job
+
+
+def test_a_task_with_an_order_key_waits_in_its_line(
+    session: Session, scheduler: Callable[..., InProcess]
+) -> None:
+    beat = scheduler({"one": {**entry(0.2, "one"), "task": "ordered"}})
+
+    @beat.app.task(name="ordered")
+    @single_instance(unique_on=["name"], on_conflict="queue")
+    def ordered(name: str) -> None: ...
+
+    beat.turns(lambda: session.value("SELECT COUNT(*) FROM jobs") >= 3)
+    statuses = [status for (status,) in session.query("SELECT job_status FROM jobs ORDER BY id")]
+    assert statuses[:3] == [0, 4, 4]

@@ -26,7 +26,14 @@ def test_an_empty_database_gets_the_table(session: Session) -> None:
     migrations = Migrations(session)
     with pytest.raises(TableMissing, match="mysqllock migrate"):
         migrations.check()
-    assert names(migrations.apply()) == ["original", "broker", "exchanges", "fleet", "orders", "schedule"]
+    assert names(migrations.apply()) == [
+        "original",
+        "broker",
+        "exchanges",
+        "fleet",
+        "orders",
+        "schedule",
+    ]
     migrations.check()
     assert migrations.apply() == []
 
