@@ -19,6 +19,7 @@ from celery_mysqllock.jobs.records import (
     Selection,
     ServerHealth,
 )
+from celery_mysqllock.jobs.schedule import Periodic, Schedule
 from celery_mysqllock.jobs.stream import Stream
 from celery_mysqllock.jobs.sweeper import Sweeper
 from celery_mysqllock.jobs.table import JobTable
@@ -43,7 +44,9 @@ __all__ = [
     "Migrations",
     "OpenTransaction",
     "OrderKey",
+    "Periodic",
     "QueueStatus",
+    "Schedule",
     "Selection",
     "ServerHealth",
     "Settlement",

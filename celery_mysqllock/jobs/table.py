@@ -91,28 +91,18 @@ class JobTable(OrderedJobs):
             MessageTooLarge, ServerFull, ReadOnlyServer, ConnectionLost: It was not stored; after
                 ConnectionLost it may have been, as with any broker.
         """
-        check_queue_name(queue)
-        values: dict[str, Any] = {
-            "message": message,
-            "queue": queue,
-            "claim_order": HIGHEST_PRIORITY - priority,
-            "delay": delay,
-            "lifetime": lifetime,
-            "task_id": task_id if task_id and len(task_id) <= TASK_ID_LIMIT else None,
-            "unique_key": unique and unique.text,
-            "order_key": None if order is None else order.text,
-            "order_limit": None if order is None else order.limit,
-        }
-        if delay is None:
-            statement = "put_and_find_sleeper"
-            values |= zip(BELL_PARAMETERS, bells(self._namespace, queue), strict=True)
-        else:
-            statement = "put_and_find_sweeper"
-            values["sweeper"] = sweeper_lock(self._namespace)
-        if order is not None and delay is None:
-            if unique is None:
-                return self._put_in_line(order, values)
-            statement = "put_waiting"
+        statement, values = self._insert(
+            queue,
+            message,
+            priority=priority,
+            delay=delay,
+            lifetime=lifetime,
+            task_id=task_id,
+            unique=unique,
+            order=order,
+        )
+        if order is not None and unique is None and statement == "put_waiting":
+            return self._put_in_line(order, values)
         if unique is None:
             stored = retried(lambda: self._session.insert(self._sql[statement], values))
         else:
@@ -125,6 +115,79 @@ class JobTable(OrderedJobs):
         if statement == "put_waiting":
             self.admit([values["order_key"]])
         return stored.row_id
+
+    def store(
+        self,
+        queue: str,
+        message: str,
+        *,
+        unique: UniqueKey | None = None,
+        **options: Any,  # noqa: ANN401 - as put
+    ) -> None:
+        """As ``put``, in the transaction that is open on the session; ``announce`` it afterwards.
+
+        What the server rolls back takes the transaction with it, so nothing is tried again here.
+
+        Raises:
+            JobExists: A job has the unique key; the transaction is open still.
+        """
+        statement, values = self._insert(queue, message, unique=unique, **options)
+        if unique is None:
+            stored = self._session.insert(self._sql[statement], values)
+        else:
+            stored = UniqueJobs(self._session, self._sql).insert_once(statement, values)
+        if stored.rows != 1:
+            raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
+
+    def announce(
+        self,
+        queue: str,
+        *_: object,
+        delay: float | None = None,
+        order: OrderKey | None = None,
+        **__: object,
+    ) -> None:
+        """Wake whom a job concerns that ``store`` has stored, with its arguments; once committed.
+
+        A consumer that wakes before that sees no job.
+        """
+        if delay is not None:
+            sweeper = sweeper_lock(self._namespace)
+            wake(self._session, self._session.value("SELECT IS_USED_LOCK(%s)", (sweeper,)))
+        elif order is not None:
+            self.admit([order.text])
+        else:
+            self.ring(queue)
+
+    def _insert(  # noqa: PLR0913 - as put
+        self,
+        queue: str,
+        message: str,
+        *,
+        priority: int = LOWEST_PRIORITY,
+        delay: float | None = None,
+        lifetime: float | None = None,
+        task_id: str | None = None,
+        unique: UniqueKey | None = None,
+        order: OrderKey | None = None,
+    ) -> tuple[str, dict[str, Any]]:
+        """The name of the INSERT of a job, and its parameters."""
+        check_queue_name(queue)
+        values: dict[str, Any] = {
+            "message": message,
+            "queue": queue,
+            "claim_order": HIGHEST_PRIORITY - priority,
+            "delay": delay,
+            "lifetime": lifetime,
+            "task_id": task_id if task_id and len(task_id) <= TASK_ID_LIMIT else None,
+            "unique_key": unique and unique.text,
+            "order_key": None if order is None else order.text,
+            "order_limit": None if order is None else order.limit,
+        }
+        if delay is not None:
+            return "put_and_find_sweeper", {**values, "sweeper": sweeper_lock(self._namespace)}
+        values |= zip(BELL_PARAMETERS, bells(self._namespace, queue), strict=True)
+        return "put_and_find_sleeper" if order is None else "put_waiting", values
 
     def free_unique_keys(self, task_ids: Collection[str]) -> int:
         """Free the keys of jobs of these tasks that nobody has claimed; returns how many."""

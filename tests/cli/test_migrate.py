@@ -13,7 +13,14 @@ from celery_mysqllock.mysql import Address, Session
 if TYPE_CHECKING:
     from celery_mysqllock.devserver import DevServer, GivenServer
 
-STEPS = ["0001 original", "0002 broker", "0003 exchanges", "0004 fleet", "0006 orders"]
+STEPS = [
+    "0001 original",
+    "0002 broker",
+    "0003 exchanges",
+    "0004 fleet",
+    "0006 orders",
+    "0007 schedule",
+]
 
 
 def migrate(url: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock import MySQLLock, SingleInstanceTask, exceptions, single_instance
 from celery_mysqllock.locks import Holder, Lock, MemoryLock, Process
-from celery_mysqllock.settings import BrokerSettings, LockSettings
+from celery_mysqllock.settings import BeatSettings, BrokerSettings, LockSettings
 from celery_mysqllock.tasks import current_lock, lock_for, signals
 from celery_mysqllock.tasks.options import LockOptions
 from tests.docs.docstring import inline, items, markdown
@@ -124,11 +124,12 @@ def _locks() -> Iterator[str]:
 
 def _settings() -> Iterator[str]:
     for kind, where, spelled in (
-        (LockSettings, "Celery's configuration", "mysqllock_{name}"),
-        (BrokerSettings, "`broker_transport_options`", "{name}"),
+        (LockSettings, "In Celery's configuration", "mysqllock_{name}"),
+        (BeatSettings, "In Celery's configuration, for a beat", "mysqllock_beat_{name}"),
+        (BrokerSettings, "In `broker_transport_options`", "{name}"),
     ):
         text, _, attributes = inspect.cleandoc(kind.__doc__ or "").partition("\n\nAttributes:\n")
-        yield f"## In {where}"
+        yield f"## {where}"
         yield markdown(text)
         said = {
             item[1]: item[2]

@@ -26,7 +26,14 @@ def test_an_empty_database_gets_the_table(session: Session) -> None:
     migrations = Migrations(session)
     with pytest.raises(TableMissing, match="mysqllock migrate"):
         migrations.check()
-    assert names(migrations.apply()) == ["original", "broker", "exchanges", "fleet", "orders"]
+    assert names(migrations.apply()) == [
+        "original",
+        "broker",
+        "exchanges",
+        "fleet",
+        "orders",
+        "schedule",
+    ]
     migrations.check()
     assert migrations.apply() == []
 
@@ -37,7 +44,7 @@ def test_the_original_table_is_taken_over_with_its_rows(session: Session) -> Non
     migrations = Migrations(session)
     with pytest.raises(TableMismatch, match="version 1"):
         migrations.check()
-    assert names(migrations.apply()) == ["broker", "exchanges", "fleet", "orders"]
+    assert names(migrations.apply()) == ["broker", "exchanges", "fleet", "orders", "schedule"]
     claimed = JobTable(session).claim("celery", 5, "a" * 32)
     assert [job.message for job in claimed] == ["old", "older"]
 
