@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.broker.node import node_name
-from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, SettingsError
+from celery_mysqllock.exceptions import (
+    ConnectionLost,
+    DatabaseError,
+    MySQLLockError,
+    SettingsError,
+)
 from celery_mysqllock.jobs import (
     Bell,
     Consumer,
+    EnlistedJobs,
     EphemeralQueues,
     JobTable,
     Migrations,
@@ -22,9 +29,11 @@ from celery_mysqllock.mysql import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celery_mysqllock.exceptions import MySQLLockError
     from celery_mysqllock.mysql import Address
+    from celery_mysqllock.mysql.borrowed import Borrowed
     from celery_mysqllock.settings import BrokerSettings
+
+logger = logging.getLogger(__name__)
 
 
 class Sessions:
@@ -103,6 +112,33 @@ class Sessions:
             retains=bool(self._settings.retention_seconds),
             throughput=self._throughput,
         )
+
+    def enlist(self, borrowed: Borrowed) -> EnlistedJobs:
+        """The job table inside a transaction of that connection."""
+        return EnlistedJobs(
+            borrowed,
+            self.main,
+            self._settings.table,
+            namespace=self._namespace,
+            ring=self._ring_after_commit,
+        )
+
+    def _ring_after_commit(self, bells: set[str | None]) -> None:
+        """Wake whom jobs concern that are committed; never an error, as they are."""
+        try:
+            try:
+                _ring(self.jobs, bells)
+            except ConnectionLost:
+                # the transaction may have taken longer than this connection was kept
+                with Session(self.address) as session:
+                    _ring(self._job_table(session), bells)
+        except MySQLLockError as error:
+            logger.warning(
+                "Jobs are committed, and found within polling_interval (%g s), as nobody could be "
+                "rung: %s",
+                self._settings.polling_interval,
+                error,
+            )
 
     @property
     def consumes(self) -> bool:
@@ -183,3 +219,11 @@ class Sessions:
         with self._mutex:
             if self._closed and not self._streams and self._consumer is not None:
                 self._consumer.stop(self.main)
+
+
+def _ring(jobs: JobTable, bells: set[str | None]) -> None:
+    for queue in bells:
+        if queue is None:
+            jobs.ring_sweeper()
+        else:
+            jobs.ring(queue)

@@ -259,6 +259,11 @@ class JobTable(OrderedJobs):
         """Wake an idle consumer of the queue: something has come to it, or come back."""
         ring(self._session, self._namespace, queue)
 
+    def ring_sweeper(self) -> None:
+        """Wake the sweeper: something was scheduled."""
+        sweeper = self._session.value("SELECT IS_USED_LOCK(%s)", (sweeper_lock(self._namespace),))
+        wake(self._session, sweeper)
+
     def remove_finished(self, retention: float) -> int:
         """Remove some jobs that were finished so many seconds ago; returns how many."""
         return self._change("remove_finished", seconds=retention)
