@@ -266,7 +266,7 @@ class JobTable(OrderedJobs):
 
     def remove_finished(self, retention: float) -> int:
         """Remove some jobs that were finished so many seconds ago; returns how many."""
-        return self._change("remove_finished", seconds=retention)
+        return self._delete("find_finished", "remove_finished", seconds=retention)
 
     def remove_throughput(self) -> None:
         """Remove what was counted more than an hour ago."""
@@ -281,9 +281,14 @@ class JobTable(OrderedJobs):
     def purge(self, queue: str) -> int:
         """Delete all waiting jobs of the queue; returns how many."""
         purged = 0
-        while gone := self._change("purge", queue=queue):
+        while gone := self._delete("find_unclaimed", "purge", queue=queue):
             purged += gone
         return purged
+
+    def _delete(self, find: str, delete: str, **values: object) -> int:
+        """Delete what there is to find; zero when there is nothing, or others have changed it."""
+        found = self._session.query(self._sql[find], values)
+        return self._change(delete, ids=[row[0] for row in found]) if found else 0
 
 
 def sweeper_lock(namespace: str) -> str:

@@ -151,7 +151,9 @@ def test_an_open_transaction_keeps_no_purge_waiting(jobs: JobTable, session: Ses
 def test_an_open_transaction_keeps_no_retention_waiting(jobs: JobTable, session: Session) -> None:
     keeper = JobTable(session, retains=True)
     keeper.ack([job.id for job in keeper.claim("q", 8, ME)], ME)
-    session.execute("UPDATE jobs SET finished_at = finished_at - INTERVAL 1 HOUR")
+    session.execute(
+        "UPDATE jobs SET finished_at = finished_at - INTERVAL 1 HOUR WHERE finished_at IS NOT NULL"
+    )
     assert keeper.remove_finished(60) == 8
     assert keeper.remove_finished(60) == 0
 
