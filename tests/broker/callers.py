@@ -27,7 +27,8 @@ class Caller(Protocol):
         """Write a row of the program's own."""
 
 
-def _has_mysqlclient() -> bool:
+def has_mysqlclient() -> bool:
+    """Whether it is installed, and not PyMySQL in its place."""
     try:
         version("mysqlclient")
     except PackageNotFoundError:
@@ -36,7 +37,7 @@ def _has_mysqlclient() -> bool:
 
 
 needs_mysqlclient = pytest.mark.skipif(
-    not _has_mysqlclient(), reason="mysqlclient is not installed; pip install --group mysqlclient"
+    not has_mysqlclient(), reason="mysqlclient is not installed; pip install --group mysqlclient"
 )
 ORDER = "INSERT INTO orders VALUES (%(entry)s)"
 
