@@ -31,13 +31,12 @@ def transaction(connection: Any) -> Iterator[Any]:  # noqa: ANN401 - of many kin
     is there at once. An idle worker is woken after the commit. The connection has to be on the
     broker's server; it may use another database there.
 
-    Who commits depends on the connection:
+    Who commits? With PyMySQL and mysqlclient the block is the transaction: it commits at its end,
+    with what the connection had open before, and rolls back when an exception leaves it. Autocommit
+    is off in the block. A block inside of another on the same connection is a savepoint.
 
-    - PyMySQL, mysqlclient: the block is the transaction. It commits at its end, with what the
-      connection had open before, and rolls back when an exception leaves it. Autocommit is off in
-      the block. A block inside of another on the same connection is a savepoint.
-    - SQLAlchemy's Session and Connection: you do, as ever; the block ends nothing.
-    - Django: ``atomic()`` or ``ATOMIC_REQUESTS`` does; the block ends nothing.
+    With SQLAlchemy's Session and Connection you do, as ever, and with Django ``atomic()`` or
+    ``ATOMIC_REQUESTS`` does; the block ends nothing.
 
     Not a part of the transaction, and sent at once: remote control, events, and ``self.retry()``,
     whose exception would roll it back.
