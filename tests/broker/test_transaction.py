@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pymysql
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from celery_mysqllock.devserver import DevServer, GivenServer
+    from tests.broker.listener import Listener
     from tests.broker.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("producer_url")
@@ -263,20 +265,37 @@ def test_a_savepoint_of_sqlalchemy_takes_its_jobs_with_it(
     assert sent(session) == ["outer", "inner"]
 
 
-@pytest.mark.parametrize("kind", ["session", "connection"])
-def test_a_commit_of_sqlalchemy_rings(
-    kind: str, engine: sqlalchemy.Engine, session: Session, start_worker: Callable[..., Worker]
+def test_a_commit_of_a_sqlalchemy_session_rings(
+    engine: sqlalchemy.Engine, listener: Listener
 ) -> None:
-    start_worker(BROKER_OPTIONS='{"polling_interval": 60}')
-    made: Any = ORMSession(engine) if kind == "session" else engine.connect()
-    with made, celery_mysqllock.transaction(made):
+    with ORMSession(engine) as made, celery_mysqllock.transaction(made):
+        for _ in range(2):
+            listener.fall_asleep()
+            note.delay("undone")
+            made.rollback()
+            assert not listener.was_rung
+            note.delay("x")
+            made.commit()
+            listener.hear()
+
+
+def test_what_a_sqlalchemy_connection_has_committed_is_rung_for_when_it_goes_on(
+    engine: sqlalchemy.Engine, listener: Listener
+) -> None:
+    with engine.connect() as made, celery_mysqllock.transaction(made):
+        listener.fall_asleep()
         note.delay("undone")
         made.rollback()
-        note.delay("one")
+        made.begin().close()
+        assert not listener.was_rung
+        note.delay("x")
         made.commit()
-        note.delay("two")
+        made.begin().close()
+        listener.hear()
+        listener.fall_asleep()
+        note.delay("x")
         made.commit()
-    eventually(lambda: ledger(session) == ["one", "two"], within=20)
+    listener.hear()
 
 
 def test_a_connection_that_commits_each_statement_is_refused(
@@ -454,6 +473,7 @@ def test_a_thread_with_a_copy_of_the_context_is_refused(plain: Plain, session: S
     errors: list[Exception] = []
 
     def send() -> None:
+        app.control.broadcast("remote control is no part of a transaction")
         try:
             note.delay("in a thread")
         except TransactionError as error:
@@ -475,15 +495,28 @@ def test_a_thread_with_a_copy_of_the_context_is_refused(plain: Plain, session: S
 
 
 def test_a_bell_is_rung_though_the_publishers_session_has_ended(
-    plain: Plain, session: Session, start_worker: Callable[..., Worker]
+    plain: Plain, session: Session, listener: Listener
 ) -> None:
-    start_worker(BROKER_OPTIONS='{"polling_interval": 60}')
+    listener.fall_asleep()
     with plain.transaction():
         note.delay("a")
         with app.pool.acquire() as connection:
             own = connection.connection.sessions.main
             session.execute("KILL %s", (own.connection_id,))
-    eventually(lambda: ledger(session) == ["a"], within=20)
+    listener.hear()
+
+
+def test_a_bell_that_cannot_be_rung_is_a_warning_as_the_job_is_committed(
+    plain: Plain, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    with plain.transaction():
+        note.delay("a")
+        with app.pool.acquire() as connection:
+            sessions = connection.connection.sessions
+            session.execute("KILL %s", (sessions.main.connection_id,))
+            sessions.address = replace(sessions.address, port=1, unix_socket=None)
+    assert sent(session) == ["a"]
+    assert "found within polling_interval (0.2 s)" in caplog.text
 
 
 # -- others ---------------------------------------------------------------------------------------

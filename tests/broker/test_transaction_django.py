@@ -12,13 +12,12 @@ import celery_mysqllock
 from celery_mysqllock.exceptions import TransactionError
 from tests.broker.app import note
 from tests.broker.callers import configure_django, has_mysqlclient
-from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from celery_mysqllock.mysql import Session
-    from tests.broker.worker import Worker
+    from tests.broker.listener import Listener
 
 pytestmark = pytest.mark.usefixtures("producer_url")
 
@@ -111,9 +110,9 @@ def test_a_request_that_fails_sends_nothing(session: Session) -> None:
 
 
 def test_the_bell_rings_when_the_outermost_atomic_has_committed(
-    connection: Any, session: Session, start_worker: Callable[..., Worker]
+    connection: Any, listener: Listener
 ) -> None:
-    start_worker(BROKER_OPTIONS='{"polling_interval": 60}')
+    listener.fall_asleep()
     with atomic(), celery_mysqllock.transaction(connection):
         # its bell goes with it, and the next one's must not
         with suppress(OutOfStockError), atomic():
@@ -121,4 +120,5 @@ def test_the_bell_rings_when_the_outermost_atomic_has_committed(
             raise OutOfStockError
         with atomic():
             note.delay("inner")
-    eventually(lambda: session.query("SELECT entry FROM ledger") == [("inner",)], within=20)
+        assert not listener.was_rung
+    listener.hear()

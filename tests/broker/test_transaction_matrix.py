@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.broker.callers import EACH_KIND, KINDS, needs_mysqlclient
+from tests.broker.callers import EACH_KIND, KINDS, has_mysqlclient
 from tests.broker.enqueue import OUTCOMES
 from tests.waiting import eventually
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery_mysqllock.mysql import Session
+    from tests.broker.listener import Listener
     from tests.broker.worker import Worker
 
 
@@ -58,21 +59,23 @@ def test_a_job_is_there_if_and_only_if_its_order_is(
     assert orders == jobs == sorted(outcome for outcome, is_there in OUTCOMES.items() if is_there)
 
 
-def test_a_worker_is_woken_by_the_commit_and_runs_nothing_else(
+@pytest.mark.parametrize("kind", EACH_KIND)
+def test_the_commit_rings(kind: str, environment: dict[str, str], listener: Listener) -> None:
+    listener.fall_asleep()
+    assert start(environment, kind, "commit").wait(60) == 0
+    listener.hear()
+
+
+def test_a_worker_runs_what_was_committed_and_nothing_else(
     session: Session, environment: dict[str, str], start_worker: Callable[..., Worker]
 ) -> None:
-    start_worker(BROKER_OPTIONS='{"polling_interval": 60}')
-    kinds = [kind for kind in KINDS if "mysqlclient" not in kind or not needs_mysqlclient.args[0]]
-    for number, kind in enumerate(kinds, start=1):
-        program = start(environment, kind, "exception after the INSERT", "commit")
-        assert program.wait(60) == 0
-        # in less than the 60 s after which the worker would look by itself
-        ledger = eventually(
-            lambda want=number: len(found := column(session, LEDGER)) >= want and found,  # type: ignore[misc]
-            within=20,
-            what=f"the job of {kind}",
-        )
-        assert ledger == ["commit"] * number
+    worker = start_worker()
+    kinds = [kind for kind in KINDS if has_mysqlclient() or "mysqlclient" not in kind]
+    for kind in kinds:
+        assert start(environment, kind, "exception after the INSERT", "commit").wait(60) == 0
+    eventually(lambda: len(column(session, LEDGER)) == len(kinds))
+    assert worker.stop() == 0
+    assert column(session, LEDGER) == ["commit"] * len(kinds)
 
 
 def test_a_worker_finds_what_nobody_could_ring_for(
