@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     Calls = dict[Callable[[], None], None]
 
 _DRIVERS = frozenset({"pymysql", "mysqldb"})
-# Keys in SQLAlchemy's ``info``, which is there for such things.
+# Keys in SQLAlchemy's ``info``, which is there for such things. What is rolled back stays until the
+# next commit: to ring in vain harms nobody.
 _WRITTEN = "celery_mysqllock.written"
 _COMMITTED = "celery_mysqllock.committed"
 
@@ -68,7 +69,6 @@ class SQLAlchemyConnection(Borrowed):
         connection = self._connection
         _listen(connection, "begin", _ring_for_connection)
         _listen(connection, "commit", _note_commit)
-        _listen(connection, "rollback", _forget)
         _listen(connection.engine.pool, "checkin", _ring_at_checkin)
         connection.info.setdefault(_WRITTEN, {})[call] = None
 
@@ -90,8 +90,6 @@ class SQLAlchemySession(SQLAlchemyConnection):
 
     def after_commit(self, call: Callable[[], None]) -> None:  # noqa: D102
         session = self._session
-        # Of a rollback nothing is heard: one to a savepoint looks the same, and to ring in vain
-        # harms nobody.
         _listen(session, "after_commit", _ring_for_session)
         session.info.setdefault(_WRITTEN, {})[call] = None
 
@@ -109,10 +107,6 @@ def _ring_for_session(session: Any) -> None:  # noqa: ANN401
 def _note_commit(connection: Any) -> None:  # noqa: ANN401
     written: Calls = connection.info.pop(_WRITTEN, {})
     connection.info.setdefault(_COMMITTED, {}).update(written)
-
-
-def _forget(connection: Any) -> None:  # noqa: ANN401
-    connection.info.pop(_WRITTEN, None)
 
 
 def _ring_for_connection(connection: Any) -> None:  # noqa: ANN401
