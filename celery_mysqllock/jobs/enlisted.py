@@ -26,6 +26,8 @@ class EnlistedJobs(JobTable):
             them when one is scheduled.
     """
 
+    _is_enlisted = True
+
     def __init__(
         self,
         borrowed: Borrowed,
@@ -61,6 +63,7 @@ class EnlistedJobs(JobTable):
         Raises:
             TransactionError: The connection is in no transaction, or on another server.
             MessageTooLarge: The server would not read so much; the transaction goes on.
+            JobExists: As in ``JobTable``; the transaction goes on.
         """
         self._borrowed.check()
         self._borrowed.check_server(self._own)

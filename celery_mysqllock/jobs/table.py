@@ -53,6 +53,8 @@ class Seen(NamedTuple):
 class JobTable(OrderedJobs):
     """The job table, through one session; ``Claims`` says what it takes."""
 
+    _is_enlisted = False
+
     # -- producing --------------------------------------------------------------------------------
 
     def put(  # noqa: PLR0913 - each is named at the call
@@ -106,9 +108,8 @@ class JobTable(OrderedJobs):
         if unique is None:
             stored = retried(lambda: self._session.insert(self._sql[statement], values))
         else:
-            stored = UniqueJobs(self._session, self._sql).insert(
-                statement, values, must_store=unique.must_store
-            )
+            jobs = UniqueJobs(self._session, self._sql, looks_first=self._is_enlisted)
+            stored = jobs.insert(statement, values, must_store=unique.must_store)
         if stored.rows != 1:
             raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
         wake(self._session, stored.number)

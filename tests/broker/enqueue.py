@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.broker.sessions import Sessions
-from tests.broker.app import URL, note
+from tests.broker.app import URL, note, once
 from tests.broker.callers import KINDS
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ OUTCOMES = {
     "killed after the INSERT": False,
     "killed after the COMMIT": True,
 }
+#: One more thing to do: a unique task, twice, and another one.
+UNIQUE = "unique"
 
 
 class OutOfStockError(Exception):
@@ -56,6 +58,14 @@ def bring_about(outcome: str, caller: Caller) -> None:
             fail()
 
 
+def send_unique(caller: Caller) -> None:
+    """Send a unique task twice in a transaction, and another task after it."""
+    with caller.transaction():
+        ids = {once.delay(UNIQUE).id for _ in range(2)}
+        assert len(ids) == 1
+        note.delay("another")
+
+
 def _raise() -> None:
     raise OutOfStockError
 
@@ -63,4 +73,7 @@ def _raise() -> None:
 if __name__ == "__main__":
     program = KINDS[sys.argv[1]](URL)
     for wanted in sys.argv[2:]:
-        bring_about(wanted, program)
+        if wanted == UNIQUE:
+            send_unique(program)
+        else:
+            bring_about(wanted, program)

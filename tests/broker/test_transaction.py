@@ -20,9 +20,9 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 import celery_mysqllock
 from celery_mysqllock.exceptions import MessageTooLarge, TransactionError
-from celery_mysqllock.jobs import Migrations
+from celery_mysqllock.jobs import JobTable, Migrations
 from celery_mysqllock.mysql import Address, Session
-from tests.broker.app import add, app, hang, note, stamp
+from tests.broker.app import add, app, hang, note, once, stamp
 from tests.broker.callers import Plain, SQLAlchemy, needs_mysqlclient
 from tests.waiting import eventually
 
@@ -324,6 +324,29 @@ def test_another_kind_of_object_is_refused() -> None:
     engine = celery_mysqllock.transaction(sqlalchemy.create_engine("sqlite://"))
     with pytest.raises(TransactionError, match=r"sqlalchemy\.engine\S*Engine cannot carry jobs"):
         engine.__enter__()
+
+
+# -- unique tasks ---------------------------------------------------------------------------------
+
+
+def test_a_unique_job_that_came_after_the_snapshot_is_seen(plain: Plain, session: Session) -> None:
+    with plain.transaction(), plain.connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM jobs")
+        theirs = elsewhere(once.delay, "x")
+        assert once.delay("x").id == theirs.id
+    assert sent(session) == ["x"]
+
+
+def test_a_unique_job_that_is_there_is_not_locked(plain: Plain, session: Session) -> None:
+    session.execute("SET SESSION innodb_lock_wait_timeout = 1")
+    once.delay("x")
+    jobs = JobTable(session)
+    with plain.transaction():
+        once.delay("x")
+        (claimed,) = jobs.claim("celery", 1, "a" * 32)
+        jobs.ack([claimed.id], "a" * 32)
+        once.delay("x")
+    assert sent(session) == ["x"]
 
 
 # -- servers, databases and settings --------------------------------------------------------------

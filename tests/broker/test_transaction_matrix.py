@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.broker.callers import EACH_KIND, KINDS, has_mysqlclient
-from tests.broker.enqueue import OUTCOMES
+from tests.broker.enqueue import OUTCOMES, UNIQUE
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -57,6 +57,15 @@ def test_a_job_is_there_if_and_only_if_its_order_is(
             f"| {kind} | {outcome} | {orders.count(outcome)} | {jobs.count(outcome)} |"
         )
     assert orders == jobs == sorted(outcome for outcome, is_there in OUTCOMES.items() if is_there)
+
+
+@pytest.mark.parametrize("kind", EACH_KIND)
+def test_a_unique_task_is_stored_once_and_the_transaction_goes_on(
+    kind: str, session: Session, environment: dict[str, str]
+) -> None:
+    assert start(environment, kind, UNIQUE).wait(60) == 0
+    jobs = column(session, "SELECT JSON_VALUE(message, '$.body[0][0]') FROM jobs")
+    assert jobs == ["another", UNIQUE]
 
 
 @pytest.mark.parametrize("kind", EACH_KIND)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from celery_mysqllock.exceptions import DuplicateKey
 from celery_mysqllock.mysql.borrowed.connection import in_ascii
 from celery_mysqllock.mysql.driver import Inserted
+from celery_mysqllock.mysql.errors import is_duplicate_key
 from celery_mysqllock.mysql.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from celery_mysqllock.mysql.borrowed.connection import Answer, Borrowed
+    from celery_mysqllock.mysql.borrowed.connection import Borrowed
     from celery_mysqllock.mysql.server import Server
 
 
@@ -45,17 +47,26 @@ class BorrowedSession(Session):
         Raises:
             MessageTooLarge: The server would not read so large a statement, and would end the
                 session and the transaction for it; nothing was sent.
+            DuplicateKey: A row has this value of a unique index; the transaction goes on.
         """
-        done = self._run(sql.partition(";")[0], values)
+        statement, safe = in_ascii(sql.partition(";")[0], values)
+        self._own.check_size(statement, safe)
+        try:
+            done = self._borrowed.run(statement, safe)
+        except Exception as error:
+            if is_duplicate_key(error):
+                raise DuplicateKey(str(error)) from error
+            raise
         return Inserted(done.rows, done.row_id, None)
 
-    def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:  # noqa: ANN401, D102
-        return self._run(sql, parameters or {}).found
+    def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:  # noqa: ANN401
+        """Find what is committed, and where that is nothing, what the transaction has written.
 
-    def execute(self, sql: str, parameters: Any = None) -> int:  # noqa: ANN401, D102
-        return self._run(sql, parameters or {}).rows
+        The first in a session of ours: the transaction's snapshot may be older.
+        """
+        found = self._own.query(sql, parameters)
+        return found or self._borrowed.run(*in_ascii(sql, parameters or {})).found
 
-    def _run(self, sql: str, values: Mapping[str, object]) -> Answer:
-        sql, values = in_ascii(sql, values)
-        self._own.check_size(sql, values)
-        return self._borrowed.run(sql, values)
+    def execute(self, sql: str, parameters: Any = None) -> int:  # noqa: ANN401
+        """Change what is no part of the transaction, such as another job's key, and at once."""
+        return self._own.execute(sql, parameters)
