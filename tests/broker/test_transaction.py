@@ -23,7 +23,7 @@ from celery_mysqllock.exceptions import MessageTooLarge, TransactionError
 from celery_mysqllock.jobs import JobTable, Migrations
 from celery_mysqllock.mysql import Address, Session
 from tests.broker.app import add, app, hang, note, once, stamp
-from tests.broker.callers import Plain, SQLAlchemy, needs_mysqlclient
+from tests.broker.callers import EACH_KIND, KINDS, Plain, SQLAlchemy, needs_mysqlclient
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("producer_url")
 DRIVERS = ["pymysql", pytest.param("mysqldb", marks=needs_mysqlclient)]
+
+INSERT_UNDER_WAY = """
+SELECT COUNT(*) FROM information_schema.processlist
+WHERE info LIKE 'INSERT INTO %jobs%' AND time > 0
+"""
 
 
 class OutOfStockError(Exception):
@@ -347,6 +352,31 @@ def test_a_unique_job_that_is_there_is_not_locked(plain: Plain, session: Session
         jobs.ack([claimed.id], "a" * 32)
         once.delay("x")
     assert sent(session) == ["x"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EACH_KIND if "Django" not in str(kind.id)])
+def test_a_unique_task_waits_for_the_transaction_that_has_its_key(
+    kind: str, session: Session
+) -> None:
+    caller, other = KINDS[kind](session.address.url()), Plain(session.address.url(), "pymysql")
+    held = threading.Event()
+    theirs = []
+
+    def hold() -> None:
+        with other.transaction():
+            theirs.append(once.delay("x").id)
+            held.set()
+            eventually(lambda: session.value(INSERT_UNDER_WAY))
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(30)
+    with caller.transaction():
+        assert [once.delay("x").id] == theirs
+        note.delay("y")
+    thread.join(30)
+    other.connection.close()
+    assert sent(session) == ["x", "y"]
 
 
 # -- servers, databases and settings --------------------------------------------------------------
