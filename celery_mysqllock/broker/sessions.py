@@ -20,6 +20,7 @@ from celery_mysqllock.jobs import (
     EphemeralQueues,
     JobTable,
     Migrations,
+    News,
     Stream,
     Sweeper,
     Throughput,
@@ -120,18 +121,18 @@ class Sessions:
             self.main,
             self._settings.table,
             namespace=self._namespace,
-            ring=self._ring_after_commit,
+            on_commit=self._tell_after_commit,
         )
 
-    def _ring_after_commit(self, bells: set[str | None]) -> None:
+    def _tell_after_commit(self, news: News) -> None:
         """Wake whom jobs concern that are committed; never an error, as they are."""
         try:
             try:
-                _ring(self.jobs, bells)
+                news.tell(self.jobs)
             except ConnectionLost:
                 # the transaction may have taken longer than this connection was kept
                 with Session(self.address) as session:
-                    _ring(self._job_table(session), bells)
+                    news.tell(self._job_table(session))
         except MySQLLockError as error:
             logger.warning(
                 "Jobs are committed, and found within polling_interval (%g s), as nobody could be "
@@ -219,11 +220,3 @@ class Sessions:
         with self._mutex:
             if self._closed and not self._streams and self._consumer is not None:
                 self._consumer.stop(self.main)
-
-
-def _ring(jobs: JobTable, bells: set[str | None]) -> None:
-    for queue in bells:
-        if queue is None:
-            jobs.ring_sweeper()
-        else:
-            jobs.ring(queue)

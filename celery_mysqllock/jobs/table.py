@@ -53,8 +53,6 @@ class Seen(NamedTuple):
 class JobTable(OrderedJobs):
     """The job table, through one session; ``Claims`` says what it takes."""
 
-    _is_enlisted = False
-
     # -- producing --------------------------------------------------------------------------------
 
     def put(  # noqa: PLR0913 - each is named at the call
@@ -108,8 +106,9 @@ class JobTable(OrderedJobs):
         if unique is None:
             stored = retried(lambda: self._session.insert(self._sql[statement], values))
         else:
-            jobs = UniqueJobs(self._session, self._sql, looks_first=self._is_enlisted)
-            stored = jobs.insert(statement, values, must_store=unique.must_store)
+            stored = UniqueJobs(self._session, self._sql).insert(
+                statement, values, must_store=unique.must_store
+            )
         if stored.rows != 1:
             raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
         wake(self._session, stored.number)
@@ -153,8 +152,7 @@ class JobTable(OrderedJobs):
         A consumer that wakes before that sees no job.
         """
         if delay is not None:
-            sweeper = sweeper_lock(self._namespace)
-            wake(self._session, self._session.value("SELECT IS_USED_LOCK(%s)", (sweeper,)))
+            self.ring_sweeper()
         elif order is not None:
             self.admit([order.text])
         else:

@@ -22,7 +22,7 @@ import celery_mysqllock
 from celery_mysqllock.exceptions import MessageTooLarge, TransactionError
 from celery_mysqllock.jobs import JobTable, Migrations
 from celery_mysqllock.mysql import Address, Session
-from tests.broker.app import add, app, hang, note, once, stamp
+from tests.broker.app import add, app, hang, note, once, ordered, stamp
 from tests.broker.callers import EACH_KIND, KINDS, Plain, SQLAlchemy, needs_mysqlclient
 from tests.waiting import eventually
 
@@ -73,6 +73,10 @@ def sent(session: Session) -> list[Any]:
 
 def ledger(session: Session) -> list[str]:
     return sorted(row[0] for row in session.query("SELECT entry FROM ledger"))
+
+
+def ledger_in_order(session: Session) -> list[str]:
+    return [row[0] for row in session.query("SELECT entry FROM ledger")]
 
 
 def elsewhere(send: Callable[..., Any], *arguments: Any) -> Any:
@@ -377,6 +381,35 @@ def test_a_unique_task_waits_for_the_transaction_that_has_its_key(
     thread.join(30)
     other.connection.close()
     assert sent(session) == ["x", "y"]
+
+
+# -- ordered tasks --------------------------------------------------------------------------------
+
+
+def test_jobs_of_a_key_run_in_order_while_one_more_is_not_committed(
+    plain: Plain, session: Session, start_worker: Callable[..., Worker]
+) -> None:
+    start_worker()
+    others = [f"{step} k/{number}" for number in (1, 2, 3) for step in ("begin", "end")]
+    with plain.transaction():
+        ordered.delay("k", 0)
+        ordered.apply_async(("k", 9), countdown=0.1)
+        for number in (1, 2, 3):
+            elsewhere(ordered.delay, "k", number)
+        eventually(lambda: ledger_in_order(session) == others)
+    eventually(lambda: len(ledger(session)) == 10)
+    assert ledger(session)[:5] == [f"begin k/{number}" for number in (0, 1, 2, 3, 9)]
+
+
+def test_the_first_of_a_key_is_let_go_by_the_commit(
+    plain: Plain, session: Session, listener: Listener
+) -> None:
+    listener.fall_asleep()
+    with plain.transaction():
+        for number in range(3):
+            ordered.delay("k", number)
+    listener.hear()
+    assert session.query("SELECT job_status FROM jobs ORDER BY id") == [(0,), (4,), (4,)]
 
 
 # -- servers, databases and settings --------------------------------------------------------------
