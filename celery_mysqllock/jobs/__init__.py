@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery_mysqllock.jobs.bell import Bell
 from celery_mysqllock.jobs.consumer import Consumer
 from celery_mysqllock.jobs.control import Control
+from celery_mysqllock.jobs.enlisted import EnlistedJobs, News
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueues
 from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
@@ -36,12 +37,14 @@ __all__ = [
     "Consumer",
     "ConsumerStatus",
     "Control",
+    "EnlistedJobs",
     "EphemeralQueues",
     "Inspection",
     "Job",
     "JobStatus",
     "JobTable",
     "Migrations",
+    "News",
     "OpenTransaction",
     "OrderKey",
     "Periodic",

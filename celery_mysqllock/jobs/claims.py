@@ -35,6 +35,7 @@ class Claims:
         claim_method: How to claim; see ``BrokerSettings``.
         retains: Whether acked jobs stay as finished.
         throughput: Counts the jobs that end; shared by all that claim for one owner.
+        database: The database that the table is in, None for the session's own.
 
     Raises:
         SettingsError: The table's name is none.
@@ -49,11 +50,14 @@ class Claims:
         claim_method: str = "auto",
         retains: bool = False,
         throughput: Throughput | None = None,
+        database: str | None = None,
     ) -> None:
         self.name = check_identifier("table", table)
         self._session = session
         self._namespace = namespace or session.address.database
-        self._sql = Statements(__package__, "jobs.sql", jobs=self.name, **table_names(self.name))
+        self._sql = Statements(
+            __package__, "jobs.sql", database, jobs=self.name, **table_names(self.name)
+        )
         self._way = way_to_take(claim_method, session.server)
         self._retains = retains
         self._throughput = Throughput() if throughput is None else throughput

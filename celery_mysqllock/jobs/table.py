@@ -152,8 +152,7 @@ class JobTable(OrderedJobs):
         A consumer that wakes before that sees no job.
         """
         if delay is not None:
-            sweeper = sweeper_lock(self._namespace)
-            wake(self._session, self._session.value("SELECT IS_USED_LOCK(%s)", (sweeper,)))
+            self.ring_sweeper()
         elif order is not None:
             self.admit([order.text])
         else:
@@ -259,9 +258,14 @@ class JobTable(OrderedJobs):
         """Wake an idle consumer of the queue: something has come to it, or come back."""
         ring(self._session, self._namespace, queue)
 
+    def ring_sweeper(self) -> None:
+        """Wake the sweeper: something was scheduled."""
+        sweeper = self._session.value("SELECT IS_USED_LOCK(%s)", (sweeper_lock(self._namespace),))
+        wake(self._session, sweeper)
+
     def remove_finished(self, retention: float) -> int:
         """Remove some jobs that were finished so many seconds ago; returns how many."""
-        return self._change("remove_finished", seconds=retention)
+        return self._delete("find_finished", "remove_finished", seconds=retention)
 
     def remove_throughput(self) -> None:
         """Remove what was counted more than an hour ago."""
@@ -276,9 +280,14 @@ class JobTable(OrderedJobs):
     def purge(self, queue: str) -> int:
         """Delete all waiting jobs of the queue; returns how many."""
         purged = 0
-        while gone := self._change("purge", queue=queue):
+        while gone := self._delete("find_unclaimed", "purge", queue=queue):
             purged += gone
         return purged
+
+    def _delete(self, find: str, delete: str, **values: object) -> int:
+        """Delete what there is to find; zero when there is nothing, or others have changed it."""
+        found = self._session.query(self._sql[find], values)
+        return self._change(delete, ids=[row[0] for row in found]) if found else 0
 
 
 def sweeper_lock(namespace: str) -> str:

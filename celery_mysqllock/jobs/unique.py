@@ -91,11 +91,14 @@ class UniqueJobs:
     Args:
         session: An open session.
         sql: The statements of the job table.
+        looks_first: Whether to look for a job that has the key before the INSERT. One that fails
+            locks the key until the end of its transaction, where that is somebody else's.
     """
 
-    def __init__(self, session: Session, sql: Statements) -> None:
+    def __init__(self, session: Session, sql: Statements, *, looks_first: bool = False) -> None:
         self._session = session
         self._sql = sql
+        self._looks_first = looks_first
 
     def insert(self, statement: str, values: Mapping[str, Any], *, must_store: bool) -> Inserted:
         """Store a job with its key, in one round trip when nobody has the key.
@@ -119,6 +122,10 @@ class UniqueJobs:
                 f"A unique job needs a task id, of {TASK_ID_LIMIT} characters at most."
             )
         deadline = time.monotonic() + _PATIENCE
+        if self._looks_first:
+            stored = self._meet_holder(statement, values, must_store=must_store)
+            if stored is not None:
+                return stored
         while True:
             try:
                 return self._session.insert(self._sql[statement], values)

@@ -9,7 +9,13 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from celery_mysqllock import MySQLLock, SingleInstanceTask, exceptions, single_instance
+from celery_mysqllock import (
+    MySQLLock,
+    SingleInstanceTask,
+    exceptions,
+    single_instance,
+    transaction,
+)
 from celery_mysqllock.locks import Holder, Lock, MemoryLock, Process
 from celery_mysqllock.settings import BeatSettings, BrokerSettings, LockSettings
 from celery_mysqllock.tasks import current_lock, lock_for, signals
@@ -60,6 +66,9 @@ def pages() -> dict[str, str]:
         "single-instance.md": _page("`@single_instance`", _APP, *_single_instance()),
         "locks.md": _page("Locks", _LOCK, *_locks()),
         "settings.md": _page("Settings", *_settings()),
+        "transaction.md": _page(
+            "`transaction`", _heading("transaction", transaction), markdown(transaction.__doc__)
+        ),
         "exceptions.md": _page("Exceptions", *_exceptions()),
         "signals.md": _page("Signals", *_signals()),
     }
