@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.broker.transport import read_broker_settings
+from celery_mysqllock.broker.address import read_broker_settings
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.mysql import Address, Tls
 from celery_mysqllock.settings import BrokerSettings

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kombu.log import get_logger
 from kombu.transport import virtual
 
+from celery_mysqllock.broker.address import (
+    address_of,
+    check_alternates,
+    read_broker_settings,
+    take_apart,
+)
 from celery_mysqllock.broker.channel import Channel as JobChannel
 from celery_mysqllock.broker.doorway import Doorway
 from celery_mysqllock.broker.mingle import allow_mingle
@@ -22,15 +27,10 @@ from celery_mysqllock.exceptions import (
     MySQLLockError,
     ReadOnlyServer,
     ServerFull,
-    SettingsError,
 )
-from celery_mysqllock.mysql import Address, Tls
-from celery_mysqllock.mysql.address import DEFAULT_CONNECT_TIMEOUT, DEFAULT_PORT
-from celery_mysqllock.settings import BrokerSettings, read_settings
+from celery_mysqllock.mysql.address import DEFAULT_PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from kombu import Connection
     from kombu.asynchronous.hub import Hub
 
@@ -38,15 +38,6 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-# Options that kombu and Celery read themselves, whatever the transport.
-_KOMBU_OPTIONS = frozenset(
-    {
-        *("max_retries", "interval_start", "interval_step", "interval_max", "timeout"),
-        *("errback", "callback", "on_revive", "retry_errors", "client_properties"),
-        *("confirm_publish", "confirm_timeout", "queue_order_strategy", "failover_strategy"),
-        *("deadletter_queue", "native_delayed_delivery_queue_type"),
-    }
-)
 # How many messages the event loop delivers before it looks after the other things it has to do.
 _ROUND = 100
 # Seconds until ephemeral messages are asked for again that the server could not give out.
@@ -87,8 +78,8 @@ class Transport(virtual.Transport):
     def __init__(self, client: Connection, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
         super().__init__(client, **kwargs)
         self.settings = read_broker_settings(client.transport_options)
-        _check_alternates(client)
-        _take_apart(client)
+        check_alternates(client)
+        take_apart(client)
         self._sessions: Sessions | None = None
         self._error: MySQLLockError | None = None
         self._doorway = Doorway()
@@ -108,25 +99,11 @@ class Transport(virtual.Transport):
             DatabaseError: The server is too old.
         """
         self._sessions = Sessions(
-            self._address(), self.settings, on_ring=self._on_ring, on_lost=self._on_error
+            address_of(self.client), self.settings, on_ring=self._on_ring, on_lost=self._on_error
         )
         self._routes, self._error = None, None
         connection: Transport = super().establish_connection()
         return connection
-
-    def _address(self) -> Address:
-        client = self.client
-        host, is_path = client.hostname or "localhost", (client.hostname or "").startswith("/")
-        address = Address(
-            host="localhost" if is_path else host,
-            port=client.port or self.default_port,
-            user=client.userid or "",
-            password=client.password or "",
-            database=(client.virtual_host or "").strip("/"),
-            unix_socket=host if is_path else None,
-            connect_timeout=_timeout(client),
-        ).checked()
-        return replace(address, tls=Tls.read(client.ssl, "broker_use_ssl"))
 
     def as_uri(
         self,
@@ -135,7 +112,7 @@ class Transport(virtual.Transport):
         mask: str = "**",  # noqa: ARG002 - kombu's
     ) -> str:
         """The URL as it is shown, without the password unless it is asked for."""
-        address = self._address()
+        address = address_of(self.client)
         return address.url() if include_password else str(address)
 
     def verify_connection(self, connection: Transport) -> bool:  # noqa: ARG002 - kombu's signature
@@ -314,52 +291,3 @@ class Transport(virtual.Transport):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not self._doorway.wait(left) and left is not None:
                 raise TimeoutError
-
-
-def read_broker_settings(options: Mapping[str, Any]) -> BrokerSettings:
-    """Check ``broker_transport_options`` and make settings of them.
-
-    Raises:
-        SettingsError: One is unknown or not allowed.
-    """
-    return read_settings(
-        BrokerSettings,
-        options,
-        source="broker_transport_options[{name!r}]",
-        ignore=_KOMBU_OPTIONS,
-    )
-
-
-def _take_apart(client: Connection) -> None:
-    """Put the parts of the URL into kombu's connection, which shows and logs its host.
-
-    A password would be among it: ``celery inspect stats`` leaves out the password, and no host.
-    """
-    if "://" not in (client.hostname or ""):
-        return
-    address = Address.parse(client.hostname, connect_timeout=_timeout(client))
-    client.hostname = address.unix_socket or address.host
-    client.port = address.port
-    client.userid, client.password = address.user, address.password
-    client.virtual_host = address.database
-    client.connect_timeout = address.connect_timeout
-    if address.tls and not client.ssl:
-        client.ssl = address.tls.as_options()
-
-
-def _check_alternates(client: Connection) -> None:
-    """Refuse a list of URLs that kombu could not switch to.
-
-    Raises:
-        SettingsError: One of them is wrong.
-    """
-    for url in client.alt:
-        if "://" in url and Address.parse(url).unix_socket:
-            raise SettingsError(
-                "unix_socket in one of several URLs is not possible: kombu drops it when it "
-                "switches. Give host and port, or that URL alone."
-            )
-
-
-def _timeout(client: Connection) -> float:
-    return float(client.connect_timeout or DEFAULT_CONNECT_TIMEOUT)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from celery.app.utils import find_app
 
-from celery_mysqllock.broker.transport import read_broker_settings
+from celery_mysqllock.broker.address import read_broker_settings
 from celery_mysqllock.exceptions import MySQLLockError, SettingsError
 from celery_mysqllock.jobs import Control, Inspection, Migrations
 from celery_mysqllock.mysql import Address, Session, Tls
