@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from celery_mysqllock.cli.checks import Finding, Level, examine
-from celery_mysqllock.cli.console import stdout
+from celery_mysqllock.cli.tables import json_option, print_json, records, show
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.mysql import Address
 
@@ -24,7 +23,7 @@ _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@json_option
 @click.pass_obj
 def doctor(place: Place, *, as_json: bool) -> None:
     """Look at the servers of the jobs and of the locks, and say what would fail and why.
@@ -32,20 +31,20 @@ def doctor(place: Place, *, as_json: bool) -> None:
     It changes nothing. The exit code is 1 when something is a problem.
     """
     found: list[tuple[Address, list[Finding]]] = []
-    console, multi = stdout(), place.locks.allow_multi_primary
+    multi = place.locks.allow_multi_primary
     for address, broker in _servers(place).items():
         findings = list(examine(address, broker, allow_multi_primary=multi))
         found.append((address, findings))
         if not as_json:
-            console.print(Text(str(address), style="bold"), soft_wrap=True)
-            console.print(_table(findings))
+            click.echo(address)
+            show(_table(findings))
     everything = [finding for _, findings in found for finding in findings]
     problems = _count(everything, Level.PROBLEM)
     warnings = _count(everything, Level.WARNING)
     if as_json:
         servers = [_as_json(address, findings) for address, findings in found]
         report = {"problems": problems, "warnings": warnings, "servers": servers}
-        click.echo(json.dumps(report))
+        print_json(report)
     else:
         click.echo(f"{_number(problems, 'problem')}, {_number(warnings, 'warning')}.")
     click.get_current_context().exit(1 if problems else 0)
@@ -91,7 +90,4 @@ def _number(count: int, what: str) -> str:
 
 
 def _as_json(address: Address, findings: Iterable[Finding]) -> dict[str, Any]:
-    return {
-        "server": str(address),
-        "findings": [{**vars(finding), "level": finding.level.value} for finding in findings],
-    }
+    return {"server": str(address), "findings": records(findings)}

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
-from celery_mysqllock.cli.console import stdout
+from celery_mysqllock.cli.tables import json_option, print_json, print_table, records, since
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.locks.listing import list_locks, read_lock
 from celery_mysqllock.locks.mysql_lock import end_holder
@@ -25,7 +20,6 @@ if TYPE_CHECKING:
     from celery_mysqllock.locks.listing import HeldLock
 
 _FREE = 1  # exit code of ``show`` when nobody holds the lock
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 _IN_PART = (
     "This server does not list its locks to this user, so those of other programs, and those that "
     "were taken less than half a second ago, are missing. 'mysqllock doctor' says how to change it."
@@ -33,7 +27,7 @@ _IN_PART = (
 
 
 @click.group(invoke_without_command=True)
-@_AS_JSON
+@json_option
 @click.pass_context
 def locks(context: click.Context, *, as_json: bool) -> None:
     """Show the locks of the namespace that are held: by whom, since when, and who waits.
@@ -48,10 +42,10 @@ def locks(context: click.Context, *, as_json: bool) -> None:
     if as_json:
         found = [_as_json(lock) for lock in listing.locks]
         report = {"namespace": namespace, "is_whole": listing.is_whole, "locks": found}
-        click.echo(json.dumps(report))
+        print_json(report)
         return
     if listing.locks:
-        stdout().print(_table(listing.locks))
+        _print(listing.locks)
     else:
         click.echo(f"Nobody holds a lock of the namespace {namespace!r}.")
     if not listing.is_whole:
@@ -60,7 +54,7 @@ def locks(context: click.Context, *, as_json: bool) -> None:
 
 @locks.command()
 @click.argument("name")
-@_AS_JSON
+@json_option
 @click.pass_obj
 def show(place: Place, *, name: str, as_json: bool) -> None:
     """Show who holds a lock, and who waits for it.
@@ -72,7 +66,7 @@ def show(place: Place, *, name: str, as_json: bool) -> None:
         full = _full_name(namespace, name)
         lock = read_lock(session, full)
     if as_json:
-        click.echo(json.dumps(None if lock is None else _as_json(lock)))
+        print_json(None if lock is None else _as_json(lock))
     elif lock is None:
         click.echo(f"Nobody holds {full}.")
     else:
@@ -122,34 +116,21 @@ def _full_name(namespace: str, name: str) -> str:
     return name if is_in_namespace(name, namespace) else lock_name(namespace, name)
 
 
-def _table(found: tuple[HeldLock, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("lock", overflow="fold")
-    table.add_column("held by", overflow="fold")
-    table.add_column("session", justify="right")
-    table.add_column("for", justify="right")
-    table.add_column("note", overflow="fold")
-    table.add_column("waiting", justify="right")
-    for lock in found:
-        holder = lock.holder
-        who = (
-            str(holder.process) if holder.process else f"{holder.user or '?'}@{holder.host or '?'}"
-        )
-        age, waiting = _age(holder.since), str(len(lock.waiters) or "")
-        cells = (holder.name, who, str(holder.connection_id), age, holder.note or "", waiting)
-        # Text: a name with brackets in it is no markup
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
-
-
-def _age(since: datetime | None) -> str:
-    if since is None:
-        return ""
-    seconds = max(0, round((datetime.now(timezone.utc) - since).total_seconds()))
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+def _print(found: tuple[HeldLock, ...]) -> None:
+    print_table(
+        ("lock", "held by", ">session", "for", ">waiting", "note"),
+        [
+            (
+                lock.holder.name,
+                lock.holder.process or f"{lock.holder.user or '?'}@{lock.holder.host or '?'}",
+                lock.holder.connection_id,
+                since(lock.holder.since),
+                len(lock.waiters),
+                lock.holder.note,
+            )
+            for lock in found
+        ],
+    )
 
 
 def _as_json(lock: HeldLock) -> dict[str, Any]:
@@ -163,6 +144,6 @@ def _as_json(lock: HeldLock) -> dict[str, Any]:
         "program": process.program if process else None,
         "hostname": process.hostname if process else None,
         "note": holder.note,
-        "since": holder.since.isoformat() if holder.since else None,
-        "waiting": [vars(waiter) for waiter in lock.waiters],
+        "since": holder.since,
+        "waiting": records(lock.waiters),
     }

@@ -50,7 +50,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         *cells, last = (Text("-" if cell is None else str(cell)) for cell in row)
         last.no_wrap, last.overflow = True, "ellipsis"
         table.add_row(*cells, last)
-    _print(table)
+    show(table)
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -61,10 +61,11 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     for name, value in facts:
         if value is not None:
             table.add_row(name, Text(str(value)))
-    _print(table)
+    show(table)
 
 
-def _print(table: Table) -> None:
+def show(table: Table) -> None:
+    """Print what rich has laid out, without spaces at the ends of lines."""
     console = Console(highlight=False)
     with console.capture() as lines:
         console.print(table)

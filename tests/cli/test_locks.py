@@ -39,7 +39,7 @@ def locks(url: str, *words: str) -> Any:
 
 
 def test_what_is_held_is_shown(url: str, held: MySQLLock) -> None:
-    done = run("locks", MYSQLLOCK_URL=url)
+    done = run("locks", MYSQLLOCK_URL=url, COLUMNS="160")
     assert done.returncode == 0
     assert held.name in done.stdout
     assert "[task 7]" in done.stdout
