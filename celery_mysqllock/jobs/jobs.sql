@@ -190,8 +190,7 @@ DELETE FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 2) LIMIT 5000;
 SELECT table_comment FROM information_schema.tables
 WHERE table_schema = DATABASE() AND table_name = %(table)s;
 
--- name: describe_columns
--- The table's columns and their types.
-SELECT column_name, data_type FROM information_schema.columns
-WHERE table_schema = DATABASE() AND table_name = %(table)s
-ORDER BY ordinal_position;
+-- name: describe_routine
+-- What a procedure does; NULL for who may not know.
+SELECT routine_definition FROM information_schema.routines
+WHERE routine_schema = DATABASE() AND routine_name = %(routine)s;
