@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery_mysqllock.jobs.bell import Bell
 from celery_mysqllock.jobs.consumer import Consumer
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueues
-from celery_mysqllock.jobs.job import ClaimedJob, Settlement
+from celery_mysqllock.jobs.job import ClaimedJob, Placement, Settlement
 from celery_mysqllock.jobs.migrate import Migrations
 from celery_mysqllock.jobs.stream import Stream
 from celery_mysqllock.jobs.sweeper import Sweeper
@@ -22,6 +22,7 @@ __all__ = [
     "EphemeralQueues",
     "JobTable",
     "Migrations",
+    "Placement",
     "Settlement",
     "Stream",
     "Sweeper",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import TableMismatch
@@ -71,6 +72,15 @@ class Adoption:
         """The statements, to be shown."""
         return "\n\n".join(f"{self._sql[step]};" for step in steps)
 
+    def notice(self, steps: list[str]) -> str:
+        """What the user should know before, empty for nothing."""
+        if "copy" not in steps:
+            return ""
+        return (
+            f"{self._session.server} can change the type of message only by a copy of the table; "
+            "INSERTs wait until it is made."
+        )
+
     def take(self, step: str) -> None:
         """Run one of the steps.
 
@@ -90,7 +100,7 @@ class Adoption:
             if to is None:
                 return
             values = {"after": after, "to": to}
-            retried(lambda values=values: self._session.execute(self._sql["fill_old"], values))
+            retried(partial(self._session.execute, self._sql["fill_old"], values))
             after = to
 
     def _describe(self) -> tuple[str, str, str, str]:
@@ -133,6 +143,6 @@ class Adoption:
             yield "its primary key is not id"
         for key, columns in keys.items():
             if "message" in columns:
-                yield f"the key {key} has message in it, which is to hold any length (DROP KEY {key})"
+                yield f"its key {key} has message in it, which is to hold any length (drop the key)"
             elif key.lower() in self._keys:
-                yield f"it has a key {key}, and so are we to make one (ALTER TABLE ... RENAME KEY)"
+                yield f"it has a key {key}, and this makes another of that name (rename the key)"

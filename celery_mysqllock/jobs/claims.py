@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
+from celery_mysqllock.jobs.legacy import among_older_programs
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.mysql import Session, Statements
 from celery_mysqllock.settings import check_identifier
@@ -29,12 +30,13 @@ class Claims:
         namespace: The first part of the names of the bells.
         claim_method: ``skip_locked``, ``compare_and_set``, or ``auto`` for what the server can.
         retains: Whether acked jobs stay as finished.
+        legacy_lock: The lock round which older programs take jobs, None where there are none.
 
     Raises:
         SettingsError: The table's name is none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is named at the call
         self,
         session: Session,
         table: str = "jobs",
@@ -42,6 +44,7 @@ class Claims:
         namespace: str | None = None,
         claim_method: str = "auto",
         retains: bool = False,
+        legacy_lock: str | None = None,
     ) -> None:
         self.name = check_identifier("table", table)
         self._session = session
@@ -51,6 +54,7 @@ class Claims:
             claim_method == "auto" and session.server.has_skip_locked
         )
         self._retains = retains
+        self._legacy_lock = legacy_lock
 
     def turn(
         self, settled: Settlement, owner: str, queue: str | None, limit: int
@@ -68,7 +72,10 @@ class Claims:
         Returns:
             The claimed jobs, the first in line first.
         """
-        return retried(lambda: self._turn(settled, owner, queue, limit))
+        if queue is None or limit <= 0:
+            return retried(lambda: self._turn(settled, owner, None, 0))
+        with among_older_programs(self._session, self._legacy_lock) as may_claim:
+            return retried(lambda: self._turn(settled, owner, queue, limit if may_claim else 0))
 
     def claim(self, queue: str, limit: int, owner: str) -> list[ClaimedJob]:
         """Claim up to so many jobs of the queue, the first in line first."""
@@ -146,10 +153,10 @@ class Claims:
             _, rows = self._session.script(
                 f"{self._sql['take_queued']}; {self._sql['read_taken']}", values
             )
-        expired = [row[0] for row in rows if row[5]]
+        expired = [row[0] for row in rows if row[6]]
         if expired:
             self._session.execute(self._sql["ack"], {**values, "ids": expired})
-        return [ClaimedJob(*row[:5]) for row in rows if not row[5]]
+        return [ClaimedJob(*row[:6]) for row in rows if not row[6]]
 
     def _change(self, statement: str, **values: Any) -> int:  # noqa: ANN401 - SQL values
         return retried(lambda: self._session.execute(self._sql[statement], values))

@@ -50,7 +50,7 @@ UPDATE {jobs} SET id = id WHERE FALSE;
 -- name: lock_oldest
 -- The first jobs in line that no other consumer is claiming just now, locked until the commit.
 -- One queue a statement, and in the index's direction: anything else locks more than it takes.
-SELECT id, message, queue, deliveries, created_at, expires_at <= UTC_TIMESTAMP(6)
+SELECT id, message, queue, deliveries, created_at, task_id, expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE queue = %(queue)s AND job_status = 0
 ORDER BY claim_order, id
@@ -84,7 +84,8 @@ WHERE id IN %(ids)s AND job_status = 0;
 
 -- name: read_taken
 -- Which of the candidates take_queued got.
-SELECT id, message, queue, deliveries - 1, created_at, expires_at <= UTC_TIMESTAMP(6)
+SELECT id, message, queue, deliveries - 1, created_at, task_id,
+       expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1
 ORDER BY claim_order, id;
@@ -111,6 +112,15 @@ WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 UPDATE {jobs}
 SET job_status = 0, owner = NULL, claimed_at = NULL, deliveries = deliveries - 1
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
+
+-- name: place
+-- Where the job belongs: another queue, or the scheduled ones. It has not been delivered.
+UPDATE {jobs}
+SET queue = %(queue)s, claim_order = COALESCE(%(claim_order)s, claim_order),
+    job_status = IF(%(delay)s IS NULL, 0, 2),
+    due_at = UTC_TIMESTAMP(6) + INTERVAL %(delay)s SECOND,
+    owner = NULL, claimed_at = NULL, deliveries = GREATEST(deliveries, 1) - 1
+WHERE id = %(id)s AND owner = %(owner)s AND job_status = 1;
 
 -- name: bury
 -- Dead: kept for a person, with the reason. A dead job gets a better reason in the same way.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -46,11 +47,13 @@ class Migration:
         name: What it brings.
         sql: Its statements, with a blank line between two. The last one writes the version into the
             table's comment. Those before it can be run again, or fail since they were.
+        notice: What its user should know before, empty for nothing.
     """
 
     version: int
     name: str
     sql: str
+    notice: str = ""
 
     @property
     def statements(self) -> list[str]:
@@ -86,6 +89,7 @@ class Migrations:
         self._sql = Statements(__package__, "jobs.sql", jobs=table, **table_names(table))
         self._procedure = publish_procedure(table)
         self._namespace = _literal(namespace)
+        self._is_namespace_given = namespace is not None
         self._with_procedure = with_procedure
         self.all = tuple(_read_migrations(table, self._procedure, self._namespace))
         keys = {key for migration in self.all for key in _KEY.findall(migration.sql)}
@@ -115,7 +119,8 @@ class Migrations:
         version = self.version()
         pending = [migration for migration in self.all if migration.version > version]
         if version == 1 and (steps := self._adoption.steps()):
-            return [Migration(1, "adoption", self._adoption.sql(steps)), *pending]
+            sql, notice = self._adoption.sql(steps), self._adoption.notice(steps)
+            return [Migration(1, "adoption", sql, notice), *pending]
         if version and not pending and self._with_procedure and not self._is_procedure_right():
             publish = next(one for one in self.all if _routines(one))
             return [replace(publish, sql=";\n\n".join(_routines(publish)))]
@@ -150,11 +155,11 @@ class Migrations:
         for migration in pending:
             if migration.name == "adoption":
                 for step in self._adoption.steps():
-                    self._persist(lambda step=step: self._adoption.take(step))
+                    self._persist(partial(self._adoption.take, step))
                 continue
             for statement in migration.statements:
                 if statement not in _routines(migration):
-                    self._persist(lambda sql=statement: self._session.execute(sql))
+                    self._persist(partial(self._session.execute, statement))
         return pending
 
     def _make_routines(self, pending: list[Migration]) -> None:
@@ -167,8 +172,8 @@ class Migrations:
                     self._session.execute(statement)
         except MissingPrivilege as error:
             raise MissingPrivilege(
-                f"The user may not make the procedure {self._procedure}; nothing was changed. GRANT "
-                "CREATE ROUTINE, ALTER ROUTINE on the database, or do without the procedure: "
+                f"The user may not make the procedure {self._procedure}; nothing was changed. "
+                "GRANT CREATE ROUTINE, ALTER ROUTINE on the database, or do without the procedure: "
                 f"mysqllock migrate --no-procedure. ({error})"
             ) from error
 
@@ -194,10 +199,12 @@ class Migrations:
     def _is_procedure_right(self) -> bool:
         """Whether the procedure is there and rings the bells of this namespace.
 
-        Who may not read it takes it for right.
+        Who may not read it, or was told no namespace, takes it for right.
         """
         found = self._session.query(self._sql["describe_routine"], {"routine": self._procedure})
-        return bool(found) and (not found[0][0] or self._namespace in str(found[0][0]))
+        if not found or not found[0][0] or not self._is_namespace_given:
+            return bool(found)
+        return self._namespace in str(found[0][0])
 
     def check(self) -> None:
         """Make sure that the table has the shape that this release works with.
