@@ -1,6 +1,6 @@
 -- For programs that have no client of ours: store a job and wake an idle worker, with one CALL.
 -- The caller needs EXECUTE and nothing else: the rest is done with the rights of who migrated, and
--- KILL QUERY reaches the workers when they log in as that user.
+-- KILL QUERY reaches the workers when they log in as that user (one without SYSTEM_USER, in MySQL).
 -- The bells' names are those of jobs/bell.py, made as in mysql/named_lock.py.
 DROP PROCEDURE IF EXISTS {publish};
 
