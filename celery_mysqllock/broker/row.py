@@ -123,7 +123,8 @@ class Row:
                 "origin": f"{source}@sql",
                 "retries": 0,
                 "timelimit": [None, None],
-                "eta": None if self.eta is None else self.eta.isoformat(),
+                # the table has waited for it; the worker need not
+                "eta": None,
                 "expires": None if self.expires is None else self.expires.isoformat(),
                 "ignore_result": False,
             },

@@ -156,7 +156,7 @@ def users(session: Session) -> Iterator[tuple[Address, Address]]:
         session.execute(f"CREATE USER {user} IDENTIFIED BY 'a password'")
     try:
         session.execute(f"GRANT ALL ON {address.database}.* TO {owner}")
-        logins = [replace(address, user=user, password="a password") for user in (owner, caller)]
+        logins = [replace(address, user=user, password="a password") for user in (owner, caller)]  # noqa: S106 - of this test
         with Session(logins[0]) as migrating:
             Migrations(migrating).apply()
         procedure = f"{address.database}.mysqllock_publish"
