@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-mysql conformance torture faults unique bench bench-scale lint format clean
+.PHONY: help demo test test-mysql conformance torture faults adoption unique bench bench-scale lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is to make
@@ -37,6 +37,9 @@ faults: $(VENV)/.bench  ## Kill workers, producers, sessions and the server (2.5
 
 unique: $(VENV)/.demo  ## 64 processes send the same 1,000 unique tasks at once (1 minute)
 	$(BIN)/python -m benchmarks.unique
+
+adoption: $(VENV)/.demo  ## Adopt a table in use: old programs and workers at once (1 minute)
+	$(BIN)/python -m benchmarks.adoption
 
 bench: $(VENV)/.bench  ## Measure beside Redis, RabbitMQ and SQLAlchemy (11 minutes)
 	$(BIN)/python -m benchmarks.broker $(if $(PICTURES),--pictures $(PICTURES))
