@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery.result import AsyncResult
 
+from celery_mysqllock.mysql import Address, Session
 from tests.broker.app import app, note
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.mysql import Session
     from tests.broker.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("producer_url")
@@ -280,3 +280,20 @@ def test_a_row_that_is_queued_by_hand_while_it_runs_runs_again(
     session.execute("UPDATE jobs SET job_status = 0")
     eventually(lambda: sorted(ledger(session)) == ["begin one", "begin one", "end one", "end one"])
     eventually(lambda: session.query("SELECT id FROM jobs") == [])
+
+
+def test_a_worker_claims_under_the_lock_of_older_programs(
+    session: Session, start_worker: Callable[..., Worker], url: str
+) -> None:
+    with Session(Address.parse(url)) as older:
+        older.value("SELECT GET_LOCK('queue', 0)")
+        start_worker("--pool", "solo", BROKER_OPTIONS='{"legacy_lock": "queue"}')
+        insert(session, args=["x"])
+        waiting = (
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() "
+            "AND info LIKE 'SELECT GET_LOCK(%queue%' AND state = 'User lock'"
+        )
+        eventually(lambda: session.value(waiting))
+        assert session.query("SELECT job_status FROM jobs") == [(0,)]
+        older.value("SELECT RELEASE_LOCK('queue')")
+        eventually(lambda: ledger(session) == ["x"])
