@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-mysql conformance torture faults adoption unique bench bench-scale lint format clean
+.PHONY: help demo test test-mysql conformance torture run-lock faults adoption unique order bench bench-scale docs matrix \
+	lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is to make
@@ -32,6 +33,9 @@ conformance: $(VENV)/.dev  ## Run kombu's own integration suite on the broker
 torture: $(VENV)/.bench  ## Torture the locks (2 to 4 minutes)
 	$(BIN)/python -m benchmarks.torture
 
+run-lock: $(VENV)/.bench  ## Kill what belongs to the holders of mysqllock run (4 minutes)
+	$(BIN)/python -m benchmarks.run_lock
+
 faults: $(VENV)/.bench  ## Kill workers, producers, sessions and the server (2.5 minutes)
 	$(BIN)/python -m benchmarks.faults
 
@@ -41,12 +45,21 @@ unique: $(VENV)/.demo  ## 64 processes send the same 1,000 unique tasks at once 
 adoption: $(VENV)/.demo  ## Adopt a table in use: old programs and workers at once (1 minute)
 	$(BIN)/python -m benchmarks.adoption
 
+order: $(VENV)/.bench  ## Kill workers that run jobs in order, and measure what order costs (4 minutes)
+	$(BIN)/python -m benchmarks.order
+
 bench: $(VENV)/.bench  ## Measure beside Redis, RabbitMQ and SQLAlchemy (11 minutes)
 	$(BIN)/python -m benchmarks.broker $(if $(PICTURES),--pictures $(PICTURES))
 	$(BIN)/python -m benchmarks.locks
 
 bench-scale: $(VENV)/.bench  ## Backlogs to 5e6 rows, fleets to 32, 1e5 delayed tasks (2 minutes)
 	$(BIN)/python -m benchmarks.broker.scale
+
+docs: $(VENV)/.docs  ## Build the documentation as a site, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+matrix: $(VENV)/.matrix  ## Test the wheel on each Python that is here (3 minutes each)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.matrix
 
 lint: $(VENV)/.dev  ## Check style, types and imports
 	$(BIN)/ruff format --check
@@ -75,4 +88,12 @@ $(VENV)/.bench: $(VENV)/.demo
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(BIN)/python -m pip install --disable-pip-version-check --group dev
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(BIN)/python -m pip install --disable-pip-version-check --group docs
+	@touch $@
+
+$(VENV)/.matrix: $(VENV)/.dev
+	$(BIN)/python -m pip install --disable-pip-version-check --group matrix
 	@touch $@

@@ -125,8 +125,8 @@ class BrokerSettings:
         polling_interval: Seconds after which a job is found that was inserted by a program that
             does not ring. One consumer of the fleet looks, whatever its size.
         claim_limit: Most jobs that one statement claims.
-        claim_method: ``skip_locked``, ``compare_and_set`` for servers without SKIP LOCKED, or
-            ``auto`` for what the server can.
+        claim_method: ``skip_locked``, ``two_steps`` (on MariaDB faster), ``compare_and_set`` for
+            servers without SKIP LOCKED, or ``auto`` for the fastest that the server can.
         namespace: As for locks; names the liveness locks of consumers.
         session_timeout: As for locks; after it a vanished host's jobs go back to the queue.
         max_deliveries: A job whose worker has died in so many deliveries becomes dead; 0 for no
@@ -155,8 +155,8 @@ class BrokerSettings:
     claim_limit: int = _setting(64, "a whole number from 1 to 1000", _is_whole(1, 1000))
     claim_method: str = _setting(
         "auto",
-        "'auto', 'skip_locked' or 'compare_and_set'",
-        lambda value: value in ("auto", "skip_locked", "compare_and_set"),
+        "'auto', 'skip_locked', 'two_steps' or 'compare_and_set'",
+        lambda value: value in ("auto", "skip_locked", "two_steps", "compare_and_set"),
     )
     namespace: str | None = _namespace()
     session_timeout: int = _session_timeout()

@@ -51,6 +51,9 @@ class Channel(Settling):
     ) -> None:
         """Store the message in each queue that it is routed to; return when it is committed.
 
+        A message with a property ``order_key`` is delivered when no more than ``order_limit`` jobs
+        of the key, less one, are ahead of it.
+
         Raises:
             JobExists: The message has a property ``unique_key``, and a job has the same; nothing
                 was stored.
@@ -75,6 +78,7 @@ class Channel(Settling):
                     lifetime=rows.lifetime(message, self._message_ttls.get(queue)),
                     task_id=rows.task_id(message),
                     unique=unique,
+                    order=rows.order(message),
                 )
             except JobExists as error:
                 if error.task_id is None and error.created_at is not None:
@@ -131,7 +135,10 @@ class Channel(Settling):
         if self._stream is None:
             self._stream = self.connection.open_stream()
             self.set_window(self.qos.window)
-        self._stream.consume([q for q in self._active_queues if q not in self._ephemeral_queues])
+        queues = [q for q in self._active_queues if q not in self._ephemeral_queues]
+        # before it claims, so that a prefetch count which is set next comes in time
+        self.connection.show_queues(self, queues)
+        self._stream.consume(queues)
 
     def set_window(self, window: int) -> None:
         """Have at most so many claimed jobs out."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.transport import virtual
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Delivery(virtual.Message):
@@ -17,6 +20,8 @@ class Delivery(virtual.Message):
 
     #: Why the body could not be decoded, None while it could or nobody has tried.
     flaw: str | None = None
+    #: Tells how its task has failed, None while it has not.
+    failure: Callable[[], str] | None = None
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
         super().__init__(payload, channel=channel, **kwargs)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celery_mysqllock.broker.arguments import check_arguments
 from celery_mysqllock.broker.row import Row, row_id
 from celery_mysqllock.exceptions import InvalidJob
-from celery_mysqllock.jobs import UniqueKey
+from celery_mysqllock.jobs import OrderKey, UniqueKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -220,3 +220,10 @@ def unique(message: Payload) -> UniqueKey | None:
     if not key:
         return None
     return UniqueKey(str(key), must_store=bool(message["properties"].get("must_store")))
+
+
+def order(message: Payload) -> OrderKey | None:
+    """The line in which the job waits for its turn, None for none: the property ``order_key``."""
+    properties = message["properties"]
+    key = properties.get("order_key")
+    return OrderKey(str(key), int(properties.get("order_limit", 1))) if key else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from celery_mysqllock.broker.node import node_name
 from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, SettingsError
 from celery_mysqllock.jobs import (
     Bell,
@@ -14,6 +15,7 @@ from celery_mysqllock.jobs import (
     Migrations,
     Stream,
     Sweeper,
+    Throughput,
 )
 from celery_mysqllock.mysql import Session
 
@@ -58,6 +60,7 @@ class Sessions:
         self._mutex = threading.Lock()
         self._consumer: Consumer | None = None
         self._streams = 0
+        self._throughput = Throughput()
         self._closed = False
         self.bell: Bell | None = None
         self.main = Session(address).open()
@@ -78,9 +81,10 @@ class Sessions:
                 f"{self.address} is {server}; MySQL 5.7 or MariaDB 10.4 is the oldest "
                 "that works. Update the server."
             )
-        if self._settings.claim_method == "skip_locked" and not server.has_skip_locked:
+        method = self._settings.claim_method
+        if method in ("skip_locked", "two_steps") and not server.has_skip_locked:
             raise SettingsError(
-                f"claim_method='skip_locked' contradicts the server: {server} has no SKIP "
+                f"claim_method={method!r} contradicts the server: {server} has no SKIP "
                 "LOCKED. Set 'compare_and_set', or leave it at 'auto'."
             )
 
@@ -98,6 +102,7 @@ class Sessions:
             claim_method=self._settings.claim_method,
             retains=bool(self._settings.retention_seconds),
             legacy_lock=self._settings.legacy_lock,
+            throughput=self._throughput,
         )
 
     @property
@@ -127,6 +132,8 @@ class Sessions:
             namespace=self._namespace,
             sweeper=Sweeper(self._settings, self._namespace),
             on_lost=self._on_lost,
+            table=self._settings.table,
+            name=node_name(),
         )
         consumer.start()
         self.bell = Bell(
@@ -176,4 +183,4 @@ class Sessions:
     def _end_consumer(self) -> None:
         with self._mutex:
             if self._closed and not self._streams and self._consumer is not None:
-                self._consumer.stop()
+                self._consumer.stop(self.main)

@@ -46,16 +46,25 @@ class Settling(Topology):
         else:
             self._settle_ack(delivery_tag)
 
-    def basic_reject(self, delivery_tag: int | str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
-        """Give the job back to its queue, or keep it as dead; errors as in ``basic_ack``."""
+    def basic_reject(self, delivery_tag: int | str, requeue: float = False) -> None:  # noqa: FBT002 - kombu's
+        """Give the job back to its queue, or keep it as dead; errors as in ``basic_ack``.
+
+        Args:
+            delivery_tag: The job's.
+            requeue: Whether it goes back; or the seconds after which it does, as a float.
+        """
         message = self.qos.ack(delivery_tag)
         if not isinstance(delivery_tag, int):
             if requeue and message is not None:
                 self._put_back(message.delivery_info["queue"], message.serializable())
+        elif requeue and not isinstance(requeue, bool):
+            self._settle_aside(delivery_tag, requeue)
         elif requeue:
             self._settle_release(delivery_tag)
         else:
-            self._settle_bury(delivery_tag, "Rejected by the consumer, without requeue.")
+            failure = None if message is None else message.failure
+            reason = "Rejected by the consumer, without requeue." if failure is None else failure()
+            self._settle_bury(delivery_tag, reason)
 
     def basic_recover(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
         """Give all unacknowledged jobs back to their queues.
@@ -89,6 +98,12 @@ class Settling(Topology):
             self._stream.release(job_id)
         else:
             self._jobs().release([job_id], self.connection.consumer.identity)
+
+    def _settle_aside(self, job_id: int, seconds: float) -> None:
+        if self._stream is not None:
+            self._stream.put_aside(job_id, seconds)
+        else:
+            self._jobs().put_aside(job_id, self.connection.consumer.identity, seconds)
 
     def _settle_bury(self, job_id: int, reason: str) -> None:
         if self._stream is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from celery_mysqllock.broker.sessions import Sessions
 from celery_mysqllock.exceptions import (
     CannotConnect,
     ConnectionLost,
+    DatabaseError,
     MySQLLockError,
     ReadOnlyServer,
     ServerFull,
@@ -76,8 +78,10 @@ class Transport(virtual.Transport):
         asynchronous=True,
         exchange_type=frozenset({"direct", "topic", "fanout"}),
         heartbeats=False,
-        # not kombu's: a message's property unique_key, see Channel.basic_publish
+        # not kombu's: messages may have the properties unique_key and order_key, see
+        # Channel.basic_publish
         unique_jobs=True,
+        ordered_jobs=True,
     )
 
     def __init__(self, client: Connection, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
@@ -223,6 +227,16 @@ class Transport(virtual.Transport):
             if channel.stream is not None and channel.stream.is_dry:
                 queues |= channel.stream.queues
         bell.listen(queues, self.sessions.main)
+
+    def show_queues(self, changed: JobChannel, its_queues: list[str]) -> None:
+        """Say on the list of consumers from which queues the channels take jobs."""
+        queues = set(its_queues)
+        for channel in list(self.channels):
+            if channel is not changed and channel.stream is not None:
+                queues |= channel.stream.queues
+        with contextlib.suppress(DatabaseError):
+            # for people only; a session that is lost is noticed elsewhere
+            self.sessions.consumer.show_queues(queues, self.sessions.main)
 
     def _on_ring(self, queues: frozenset[str]) -> None:
         """Something may have come to these queues. In the bell's thread."""

@@ -11,6 +11,7 @@ from celery.app.utils import find_app
 
 from celery_mysqllock.broker.transport import read_broker_settings
 from celery_mysqllock.exceptions import MySQLLockError, SettingsError
+from celery_mysqllock.jobs import Control, Inspection, Migrations
 from celery_mysqllock.mysql import Address, Session, Tls
 from celery_mysqllock.settings import BrokerSettings, LockSettings, check_identifier
 from celery_mysqllock.tasks.configuration import lock_settings
@@ -112,6 +113,24 @@ class Place:
             session = Session(last).open()
         with session:
             yield session
+
+    @contextmanager
+    def inspection(self) -> Iterator[Inspection]:
+        """A look at the job table, on a session of its own; errors as in ``session``.
+
+        Raises:
+            TableMissing, TableMismatch: There is no job table of this release's shape.
+        """
+        with self.session() as session:
+            Migrations(session, self.settings.table).check()
+            yield Inspection(session, self.settings.table, namespace=self.namespace)
+
+    @contextmanager
+    def control(self) -> Iterator[Control]:
+        """Changes to jobs and queues, on a session of its own; errors as in ``inspection``."""
+        with self.session() as session:
+            Migrations(session, self.settings.table).check()
+            yield Control(session, self.settings.table, namespace=self.namespace)
 
 
 class Group(click.Group):

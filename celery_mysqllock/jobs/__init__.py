@@ -4,28 +4,53 @@ from __future__ import annotations
 
 from celery_mysqllock.jobs.bell import Bell
 from celery_mysqllock.jobs.consumer import Consumer
+from celery_mysqllock.jobs.control import Control
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueues
+from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
 from celery_mysqllock.jobs.job import ClaimedJob, Placement, Settlement
+from celery_mysqllock.jobs.lines import OrderKey
 from celery_mysqllock.jobs.migrate import Migrations
+from celery_mysqllock.jobs.records import (
+    ConsumerStatus,
+    Job,
+    JobStatus,
+    OpenTransaction,
+    QueueStatus,
+    Selection,
+    ServerHealth,
+)
 from celery_mysqllock.jobs.stream import Stream
 from celery_mysqllock.jobs.sweeper import Sweeper
 from celery_mysqllock.jobs.table import JobTable
+from celery_mysqllock.jobs.throughput import Throughput
 from celery_mysqllock.jobs.unique import UNIQUE_KINDS, UNTIL_DONE, UniqueKey, unique_key
 
 __all__ = [
+    "COUNT_LIMIT",
     "UNIQUE_KINDS",
     "UNTIL_DONE",
     "Bell",
     "Binding",
     "ClaimedJob",
     "Consumer",
+    "ConsumerStatus",
+    "Control",
     "EphemeralQueues",
+    "Inspection",
+    "Job",
+    "JobStatus",
     "JobTable",
     "Migrations",
+    "OpenTransaction",
+    "OrderKey",
     "Placement",
+    "QueueStatus",
+    "Selection",
+    "ServerHealth",
     "Settlement",
     "Stream",
     "Sweeper",
+    "Throughput",
     "UniqueKey",
     "unique_key",
 ]

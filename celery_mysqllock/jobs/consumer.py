@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import socket
 import threading
 import uuid
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.exceptions import ConnectionLost, LockError, MySQLLockError
+from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, LockError, MySQLLockError
+from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.jobs.table import sweeper_lock
 from celery_mysqllock.mysql import Session, get_lock, lock_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from celery_mysqllock.jobs.sweeper import Sweeper
     from celery_mysqllock.mysql import Address
@@ -46,9 +50,11 @@ class Consumer:
         namespace: The first part of the locks' names.
         sweeper: Does the housekeeping while this consumer is the one to do it.
         on_lost: Called from the thread each time the session is lost.
+        table: The job table's name.
+        name: What people know it by, None for host and process id.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is named at the call
         self,
         address: Address,
         *,
@@ -56,12 +62,17 @@ class Consumer:
         namespace: str,
         sweeper: Sweeper,
         on_lost: Callable[[MySQLLockError], None],
+        table: str = "jobs",
+        name: str | None = None,
     ) -> None:
         self.identity = uuid.uuid4().hex
         self._session = Session(address, idle_timeout=session_timeout)
         self._namespace = namespace
         self._sweeper = sweeper
         self._on_lost = on_lost
+        self._table = table
+        self._name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._queues: list[str] = []
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -79,11 +90,36 @@ class Consumer:
         if not get_lock(self._session, liveness_lock(self._namespace, self.identity), _TAKE_OVER):
             self._session.close()
             raise LockError(f"Another session has the identity {self.identity} of a consumer.")
+        try:
+            Registry(self._session, self._table).add(self.identity, self._name, self._queues)
+        except ConnectionLost:
+            raise
+        except DatabaseError as error:
+            # it consumes all the same, and only people do not see it
+            logger.warning("The consumer is not on the list of consumers: %s", error)
 
-    def stop(self) -> None:
-        """End the session, which frees the liveness lock. Settle every claim before."""
+    def show_queues(self, queues: Iterable[str], session: Session) -> None:
+        """Say on the list of consumers what this one consumes from.
+
+        Args:
+            queues: All of them.
+            session: A session to write it with.
+        """
+        self._queues = sorted(queues)
+        Registry(session, self._table).set_queues(self.identity, self._queues)
+
+    def stop(self, session: Session | None = None) -> None:
+        """End the session, which frees the liveness lock. Settle every claim before.
+
+        Args:
+            session: A session to take it off the list of consumers with; without one the sweeper
+                does so, after its grace.
+        """
         self._stopped.set()
         self._session.hang_up()
+        if session is not None:
+            with contextlib.suppress(DatabaseError):  # then the sweeper does it
+                Registry(session, self._table).remove(self.identity)
 
     @property
     def is_alive(self) -> bool:

@@ -128,7 +128,7 @@ class EphemeralQueues:
         return self._session.value(f"SELECT {expression}", names) is not None
 
     def has_work(self) -> str:
-        """SQL that is true when a queue of either kind, twice its parameter, has something."""
+        """SQL that is true when a queue of either kind, each parameter, has something to take."""
         return self._sql["has_work"]
 
     # -- messages ---------------------------------------------------------------------------------
@@ -216,9 +216,14 @@ class EphemeralQueues:
 
 
 def table_names(jobs: str) -> dict[str, str]:
-    """The names of the tables beside a job table, by what they are."""
+    """The names of the tables and views beside a job table, by what they are."""
     return {
         "bindings": f"{jobs}_bindings",
         "ephemeral_queues": f"{jobs}_ephemeral_queues",
         "ephemeral_messages": f"{jobs}_ephemeral_messages",
+        "queues": f"{jobs}_queues",
+        "consumers": f"{jobs}_consumers",
+        "throughput": f"{jobs}_throughput",
+        "status": f"{jobs}_status",
+        "order_locks": f"{jobs}_order_locks",
     }

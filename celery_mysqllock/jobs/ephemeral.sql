@@ -94,6 +94,8 @@ SELECT COUNT(*) FROM {bindings}
 WHERE exchange = '' AND routing_key = %(queue)s AND queue = %(queue)s;
 
 -- name: has_work
--- Whether there is anything to take in a queue, which may be of either kind. For the doorbell.
-EXISTS (SELECT 1 FROM {jobs} WHERE queue = %s AND job_status = 0)
+-- Whether there is anything to take in a queue, which may be of either kind and paused. For the
+-- doorbell.
+(EXISTS (SELECT 1 FROM {jobs} WHERE queue = %s AND job_status = 0)
+ AND (SELECT paused_at FROM {queues} WHERE queue = %s) IS NULL)
 OR EXISTS (SELECT 1 FROM {ephemeral_messages} WHERE queue = %s)

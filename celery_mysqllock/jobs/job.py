@@ -26,6 +26,7 @@ class ClaimedJob:
         deliveries: How often it had been claimed before.
         created_at: When it was stored, on the server's clock in UTC.
         task_id: The id that its publisher has given its task, None for none.
+        order_key: What it has in common with jobs that wait for its end, None when none do.
     """
 
     id: int
@@ -34,6 +35,7 @@ class ClaimedJob:
     deliveries: int
     created_at: datetime
     task_id: str | None = None
+    order_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,19 @@ class Settlement:
         released: Ids of jobs that go back to their queues.
         unclaimed: Ids of jobs that go back as well, as they were: nobody has seen them.
         buried: Ids of jobs that are dead, each with the reason.
+        put_aside: Ids of jobs that go back to their queues, each after so many seconds.
+        ended_keys: The order keys of the acked and buried jobs, those that have one.
     """
 
     acked: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     unclaimed: list[int] = field(default_factory=list)
     buried: list[tuple[int, str]] = field(default_factory=list)
+    put_aside: list[tuple[int, float]] = field(default_factory=list)
+    ended_keys: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.acked or self.released or self.unclaimed or self.buried)
+        return bool(self.acked or self.released or self.unclaimed or self.buried or self.put_aside)
 
     def __add__(self, later: Settlement) -> Settlement:
         return Settlement(
@@ -76,6 +82,8 @@ class Settlement:
             self.released + later.released,
             self.unclaimed + later.unclaimed,
             self.buried + later.buried,
+            self.put_aside + later.put_aside,
+            self.ended_keys + later.ended_keys,
         )
 
 

@@ -13,8 +13,10 @@ SELECT COALESCE(IS_USED_LOCK(%(bell0)s), IS_USED_LOCK(%(bell1)s), IS_USED_LOCK(%
 -- name: put_and_find_sweeper
 -- Store one message that is not due for a while, and find the connection of the sweeper, which
 -- sleeps until the next one is due.
-INSERT INTO {jobs} (message, queue, claim_order, task_id, unique_key, job_status, due_at, expires_at)
-VALUES (%(message)s, %(queue)s, %(claim_order)s, %(task_id)s, %(unique_key)s, 2,
+INSERT INTO {jobs} (message, queue, claim_order, task_id, unique_key, order_key, order_limit,
+                    job_status, due_at, expires_at)
+VALUES (%(message)s, %(queue)s, %(claim_order)s, %(task_id)s, %(unique_key)s, %(order_key)s,
+        %(order_limit)s, 2,
         UTC_TIMESTAMP(6) + INTERVAL %(delay)s SECOND,
         UTC_TIMESTAMP(6) + INTERVAL %(lifetime)s SECOND);
 SELECT IS_USED_LOCK(%(sweeper)s);
@@ -43,6 +45,90 @@ WHERE unique_key IS NOT NULL AND task_id IN %(task_ids)s AND job_status <> 1;
 -- Take their keys, unless they have been claimed meanwhile.
 UPDATE {jobs} SET unique_key = NULL WHERE id IN %(ids)s AND job_status <> 1;
 
+-- name: put_waiting
+-- Store one message that waits until its key's turn has come; who does that lets it go after the
+-- commit. Nobody is to be rung.
+INSERT INTO {jobs} (message, queue, claim_order, task_id, unique_key, order_key, order_limit,
+                    job_status, expires_at)
+VALUES (%(message)s, %(queue)s, %(claim_order)s, %(task_id)s, %(unique_key)s, %(order_key)s,
+        %(order_limit)s, 4, UTC_TIMESTAMP(6) + INTERVAL %(lifetime)s SECOND);
+SELECT NULL;
+
+-- name: put_in_line
+-- As put_waiting, with the key's row locked. No row is stored when there is no such lock.
+INSERT INTO {jobs} (message, queue, claim_order, task_id, order_key, order_limit, job_status,
+                    expires_at)
+SELECT %(message)s, %(queue)s, %(claim_order)s, %(task_id)s, %(order_key)s, %(order_limit)s, 4,
+       UTC_TIMESTAMP(6) + INTERVAL %(lifetime)s SECOND
+FROM {order_locks} WHERE slot = %(slot)s FOR UPDATE;
+
+-- name: queue_new
+-- It is the new job's turn at once when no more than the limit, itself included, are in its line.
+UPDATE {jobs} SET job_status = 0
+WHERE id = LAST_INSERT_ID() AND %(order_limit)s >= (
+    SELECT COUNT(*) FROM (
+        SELECT 1 FROM {jobs} FORCE INDEX (order_key)
+        WHERE order_key = %(order_key)s AND job_status IN (0, 1, 2, 4)
+          AND (job_status IN (0, 4) OR (job_status = 1 AND owner IS NOT NULL)
+               OR (job_status = 2 AND deliveries > 0))
+        LIMIT %(too_many)s) AS line);
+
+-- name: find_sleeper
+-- Behind put_in_line and its commit: the new job's id, and the connection of a consumer that sleeps
+-- and can be rung.
+SELECT LAST_INSERT_ID(),
+       COALESCE(IS_USED_LOCK(%(bell0)s), IS_USED_LOCK(%(bell1)s), IS_USED_LOCK(%(bell2)s),
+                IS_USED_LOCK(%(bell3)s), IS_USED_LOCK(%(bell4)s), IS_USED_LOCK(%(bell5)s),
+                IS_USED_LOCK(%(bell6)s), IS_USED_LOCK(%(bell7)s));
+
+-- name: lock_lines
+-- Who decides which jobs of a key are next decides alone. In the index's order, which is everybody's.
+SELECT slot FROM {order_locks} WHERE slot IN %(slots)s ORDER BY slot FOR UPDATE;
+
+-- name: head_of_line
+-- The first that waits of a key: the end of one range of the index "order_key".
+SELECT MIN(id) AS id FROM {jobs} WHERE order_key = %(order_key)s AND job_status = 4
+
+-- name: next_in_lines
+-- Those heads of lines whose turn it is. Active are jobs that are queued, claimed, or put aside.
+SELECT next.id, next.queue
+FROM (%(heads)s) AS head
+STRAIGHT_JOIN {jobs} AS next ON next.id = head.id
+LEFT JOIN (
+    SELECT order_key, COUNT(*) AS jobs FROM {jobs} FORCE INDEX (order_key)
+    WHERE order_key IN %(keys)s AND job_status IN (0, 1, 2)
+      AND (job_status = 0 OR (job_status = 1 AND owner IS NOT NULL)
+           OR (job_status = 2 AND deliveries > 0))
+    GROUP BY order_key) AS active ON active.order_key = next.order_key
+WHERE COALESCE(next.order_limit, 1) > COALESCE(active.jobs, 0);
+
+-- name: queue_next
+-- It is their turn. By id: a subquery would have MariaDB lock the whole table.
+UPDATE {jobs} SET job_status = 0, ready_at = CURRENT_TIMESTAMP(6)
+WHERE id IN %(next_ids)s AND job_status = 4;
+
+-- name: find_waiting
+-- Some keys with waiting jobs, in the order of the keys, and how many more places each has than active
+-- jobs. A loose scan of the index "order_key", one step a key.
+SELECT waiting.order_key, CAST(COALESCE(first.order_limit, 1) AS SIGNED) - (
+    SELECT COUNT(*) FROM {jobs} AS active
+    WHERE active.order_key = waiting.order_key
+      AND (active.job_status = 0 OR (active.job_status = 1 AND active.owner IS NOT NULL)
+           OR (active.job_status = 2 AND active.deliveries > 0)))
+FROM (SELECT order_key, MIN(id) AS id FROM {jobs}
+      WHERE order_key > %(after)s AND job_status = 4
+      GROUP BY order_key ORDER BY order_key LIMIT %(limit)s) AS waiting
+JOIN {jobs} AS first ON first.id = waiting.id
+ORDER BY waiting.order_key;
+
+-- name: order_keys_of
+-- The order keys of jobs that the owner has claimed.
+SELECT order_key FROM {jobs} WHERE owner = %(owner)s AND job_status = 1 AND order_key IS NOT NULL;
+
+-- name: order_keys_with
+-- The order keys of these jobs.
+SELECT order_key FROM {jobs} WHERE id IN %(ids)s AND order_key IS NOT NULL;
+
 -- name: change_nothing
 -- No row, no commit to wait for; but an error where the server takes no writes.
 UPDATE {jobs} SET id = id WHERE FALSE;
@@ -50,11 +136,23 @@ UPDATE {jobs} SET id = id WHERE FALSE;
 -- name: lock_oldest
 -- The first jobs in line that no other consumer is claiming just now, locked until the commit.
 -- One queue a statement, and in the index's direction: anything else locks more than it takes.
-SELECT id, message, queue, deliveries, created_at, task_id, expires_at <= UTC_TIMESTAMP(6)
+-- Of a paused queue none: the server reads that one row once, and does not lock it.
+SELECT id, message, queue, deliveries, created_at, task_id, order_key,
+       expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE queue = %(queue)s AND job_status = 0
+  AND (SELECT paused_at FROM {queues} WHERE queue = %(queue)s) IS NULL
 ORDER BY claim_order, id
 LIMIT %(limit)s
+FOR UPDATE SKIP LOCKED;
+
+-- name: lock_found
+-- Those of the found jobs that are still queued and that no other consumer is claiming just now.
+SELECT id, message, queue, deliveries, created_at, task_id, order_key,
+       expires_at <= UTC_TIMESTAMP(6)
+FROM {jobs}
+WHERE id IN %(ids)s AND job_status = 0
+ORDER BY claim_order, id
 FOR UPDATE SKIP LOCKED;
 
 -- name: mark_claimed
@@ -66,10 +164,11 @@ SET job_status = 1, owner = %(owner)s, claimed_at = CURRENT_TIMESTAMP(6),
 WHERE id IN %(ids)s;
 
 -- name: find_oldest
--- The first jobs in line, unlocked: candidates for take_queued on servers without SKIP LOCKED.
+-- The first jobs in line, unlocked: for lock_found, or for take_queued on servers without SKIP LOCKED.
 SELECT id
 FROM {jobs}
 WHERE queue = %(queue)s AND job_status = 0
+  AND (SELECT paused_at FROM {queues} WHERE queue = %(queue)s) IS NULL
 ORDER BY claim_order, id
 LIMIT %(limit)s;
 
@@ -84,7 +183,7 @@ WHERE id IN %(ids)s AND job_status = 0;
 
 -- name: read_taken
 -- Which of the candidates take_queued got.
-SELECT id, message, queue, deliveries - 1, created_at, task_id,
+SELECT id, message, queue, deliveries - 1, created_at, task_id, order_key,
        expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1
@@ -96,9 +195,9 @@ DELETE FROM {jobs}
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 
 -- name: finish
--- Done, with retention: the rows stay as dequeued ones that are finished.
+-- Done, with retention: the rows stay as dequeued ones that are finished, and are in no line.
 UPDATE {jobs}
-SET owner = NULL, finished_at = CURRENT_TIMESTAMP(6), unique_key = NULL
+SET owner = NULL, finished_at = CURRENT_TIMESTAMP(6), unique_key = NULL, order_key = NULL
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 
 -- name: release
@@ -122,6 +221,14 @@ SET queue = %(queue)s, claim_order = COALESCE(%(claim_order)s, claim_order),
     owner = NULL, claimed_at = NULL, deliveries = GREATEST(deliveries, 1) - 1
 WHERE id = %(id)s AND owner = %(owner)s AND job_status = 1;
 
+-- name: put_aside
+-- Back to the queue in the same place, but not for a while. Nothing was wrong with this delivery, so
+-- it does not count against max_deliveries.
+UPDATE {jobs}
+SET job_status = 2, owner = NULL, claimed_at = NULL, deliveries = GREATEST(1, deliveries - 1),
+    due_at = UTC_TIMESTAMP(6) + INTERVAL %(seconds)s SECOND
+WHERE id = %(id)s AND owner = %(owner)s AND job_status = 1;
+
 -- name: bury
 -- Dead: kept for a person, with the reason. A dead job gets a better reason in the same way.
 UPDATE {jobs}
@@ -135,6 +242,16 @@ UPDATE {jobs}
 SET job_status = 3, owner = NULL, finished_at = CURRENT_TIMESTAMP(6), unique_key = NULL,
     reason = %(reason)s
 WHERE owner = %(owner)s AND job_status = 1 AND deliveries >= %(max_deliveries)s;
+
+-- name: add_throughput
+-- Add to what a consumer has ended in this minute.
+INSERT INTO {throughput} (queue, minute, consumer, ended)
+VALUES (%(queue)s, UTC_TIMESTAMP() - INTERVAL SECOND(UTC_TIMESTAMP()) SECOND, %(owner)s, %(ended)s)
+ON DUPLICATE KEY UPDATE ended = ended + VALUES(ended);
+
+-- name: remove_throughput
+-- What ended more than an hour ago is of no interest.
+DELETE FROM {throughput} WHERE minute < UTC_TIMESTAMP() - INTERVAL 1 HOUR LIMIT 1000;
 
 -- name: release_claims_of
 -- All that a dead consumer had claimed goes back to the queue.
@@ -158,27 +275,34 @@ SELECT DISTINCT queue FROM {jobs} WHERE id IN %(ids)s;
 
 -- name: find_due
 -- Scheduled jobs whose time has come.
-SELECT id, queue FROM {jobs}
+SELECT id, queue, order_key FROM {jobs}
 WHERE due_at <= UTC_TIMESTAMP(6) AND job_status = 2
 ORDER BY due_at
 LIMIT 500;
 
 -- name: promote
--- They are queued now.
-UPDATE {jobs} SET job_status = 0, due_at = NULL WHERE id IN %(ids)s AND job_status = 2;
+-- They are queued now, or in the line of their key. Who was claimed before has kept its place.
+UPDATE {jobs}
+SET job_status = IF(order_key IS NULL OR deliveries > 0, 0, 4), due_at = NULL,
+    ready_at = CURRENT_TIMESTAMP(6)
+WHERE id IN %(ids)s AND job_status = 2;
 
 -- name: look
 -- All that the sweeper acts on, in one statement: when the next scheduled job is due; the queues in
--- which jobs wait (a loose scan of the index "claim", one step a queue); and who has claims or
--- ephemeral queues.
+-- which jobs wait (a loose scan of the index "claim", one step a queue), and those that are paused;
+-- who has claims or ephemeral queues; and who is registered as a consumer.
 SELECT 'due', NULL, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), MIN(due_at)) / 1000000
 FROM {jobs} WHERE due_at IS NOT NULL
 UNION ALL
 SELECT 'ready', queue, NULL FROM {jobs} WHERE job_status = 0 GROUP BY queue
 UNION ALL
+SELECT 'paused', queue, NULL FROM {queues} WHERE paused_at IS NOT NULL
+UNION ALL
 SELECT DISTINCT 'owner', owner, NULL FROM {jobs} WHERE owner IS NOT NULL
 UNION ALL
-SELECT DISTINCT 'owner', owner, NULL FROM {ephemeral_queues} WHERE owner IS NOT NULL;
+SELECT DISTINCT 'owner', owner, NULL FROM {ephemeral_queues} WHERE owner IS NOT NULL
+UNION ALL
+SELECT 'consumer', identity, NULL FROM {consumers};
 
 -- name: remove_finished
 -- Retention is over for some of the finished jobs.
@@ -187,13 +311,13 @@ WHERE job_status = 1 AND finished_at < CURRENT_TIMESTAMP(6) - INTERVAL %(seconds
 LIMIT 1000;
 
 -- name: count_ready
--- How many jobs of the queue wait.
-SELECT COUNT(*) FROM {jobs} WHERE queue = %(queue)s AND job_status = 0;
+-- How many jobs of the queue wait, for a consumer or for the turn of their key.
+SELECT COUNT(*) FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 4);
 
 -- name: purge
 -- Delete some waiting jobs of the queue; repeated until there are none, so that no statement
 -- locks the table for long.
-DELETE FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 2) LIMIT 5000;
+DELETE FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 2, 4) LIMIT 5000;
 
 -- name: describe_table
 -- The table's comment, which holds its version; no row when there is no such table.

@@ -167,9 +167,12 @@ class Migrations:
         if not self._with_procedure:
             return
         try:
-            for migration in pending:
-                for statement in _routines(migration):
-                    self._session.execute(statement)
+            for drop, create in filter(None, map(_routines, pending)):
+                try:
+                    self._session.execute(create)
+                except AlreadyDone:
+                    self._session.execute(drop)
+                    self._session.execute(create)
         except MissingPrivilege as error:
             raise MissingPrivilege(
                 f"The user may not make the procedure {self._procedure}; nothing was changed. "

@@ -149,8 +149,9 @@ class Stream(Window):
         """Give back jobs whose claim was committed, and the answer lost."""
         with self._changed:
             buried = {job_id for job_id, _ in self._settled.buried}
+            aside = {job_id for job_id, _ in self._settled.put_aside}
             settled = (self._settled.acked, self._settled.released, self._settled.unclaimed)
-            known = self._kept.union(buried, *settled)
+            known = self._kept.union(buried, aside, *settled)
         if self._is_alone():
             self._table.release_others(known, self._owner)
 
@@ -198,7 +199,7 @@ class Stream(Window):
                 self._queues.append(queue)
                 self._served.add(queue)
         if not settled and not limit:
-            self._session.ping()
+            self._table.keep_alive(self._owner)
             return
         try:
             jobs = self._table.turn(settled, self._owner, queue, limit)

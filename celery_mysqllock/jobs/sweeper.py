@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import Interrupted
 from celery_mysqllock.jobs.ephemeral import EphemeralQueues
+from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.jobs.table import JobTable
 from celery_mysqllock.mysql import free_among, lock_name
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two removals of ephemeral queues and of finished jobs.
+# Seconds between two removals of ephemeral queues and of finished jobs, and between two looks for
+# order keys whose line stands still.
 _TIDY = 5.0
 
 
@@ -35,6 +37,7 @@ class Sweeper:
         self._namespace = namespace
         self._suspected_since: dict[str, float] = {}
         self._next_tidying = 0.0
+        self._gaps_after = ""
 
     def step(self, session: Session, identity: str) -> None:
         """Do one round, then sleep until the next or until something is due.
@@ -58,7 +61,7 @@ class Sweeper:
         for queue in seen.ready_queues:
             # who inserted the jobs may not have rung
             jobs.ring(queue)
-        until_free = self._take_back(session, jobs, seen.owners - {identity})
+        until_free = self._take_back(session, jobs, (seen.owners | seen.consumers) - {identity})
         if time.monotonic() >= self._next_tidying:
             self._next_tidying = time.monotonic() + _TIDY
             self._tidy(session, jobs)
@@ -87,10 +90,12 @@ class Sweeper:
         suspects = [locks[name] for name in free_among(session, list(locks))]
         self._suspected_since = {owner: self._suspected_since.get(owner, now) for owner in suspects}
         queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)
+        registry = Registry(session, self._settings.table)
         for owner, since in self._suspected_since.items():
             if now - since >= grace:
                 released = jobs.release_claims_of(owner, self._settings.max_deliveries)
                 queues.leave_those_of(owner)
+                registry.remove(owner)
                 if released:
                     logger.warning("Consumer %s is dead; %d jobs go back.", owner, released)
         left = [since + grace - now for since in self._suspected_since.values()]
@@ -99,6 +104,8 @@ class Sweeper:
     def _tidy(self, session: Session, jobs: JobTable) -> None:
         queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)
         queues.delete_expired()
+        jobs.remove_throughput()
+        self._gaps_after = jobs.fill_gaps(self._gaps_after)
         if self._settings.retention_seconds:
             while jobs.remove_finished(self._settings.retention_seconds):
                 pass

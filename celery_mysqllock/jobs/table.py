@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege
 from celery_mysqllock.jobs.bell import BELL_PARAMETERS, bells, ring, wake
-from celery_mysqllock.jobs.claims import Claims
 from celery_mysqllock.jobs.job import (
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
@@ -16,6 +15,7 @@ from celery_mysqllock.jobs.job import (
     Settlement,
     check_queue_name,
 )
+from celery_mysqllock.jobs.ordered import OrderedJobs
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.jobs.unique import UniqueJobs, UniqueKey
 from celery_mysqllock.mysql import lock_name, used_by
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from celery_mysqllock.jobs.job import Placement
+    from celery_mysqllock.jobs.lines import OrderKey
+
+
+_NAMED = ("ready", "paused", "owner", "consumer")
 
 
 class Seen(NamedTuple):
@@ -31,13 +35,15 @@ class Seen(NamedTuple):
 
     Attributes:
         until_due: Seconds until the next scheduled job is due, infinite when there is none.
-        ready_queues: The queues in which jobs wait.
+        ready_queues: The queues in which jobs wait, save paused ones.
         owners: The identities of all consumers that have claims or ephemeral queues.
+        consumers: The identities of all that are registered.
     """
 
     until_due: float
-    ready_queues: list[str]
+    ready_queues: set[str]
     owners: set[str]
+    consumers: set[str]
 
     @property
     def is_due(self) -> bool:
@@ -45,7 +51,7 @@ class Seen(NamedTuple):
         return self.until_due <= 0
 
 
-class JobTable(Claims):
+class JobTable(OrderedJobs):
     """The job table, through one session; ``Claims`` says what it takes."""
 
     # -- producing --------------------------------------------------------------------------------
@@ -60,6 +66,7 @@ class JobTable(Claims):
         lifetime: float | None = None,
         task_id: str | None = None,
         unique: UniqueKey | None = None,
+        order: OrderKey | None = None,
     ) -> int:
         """Store a message as a job and ring for an idle consumer, in one round trip.
 
@@ -73,6 +80,8 @@ class JobTable(Claims):
             lifetime: Seconds after which the job is not worth running, None for never.
             task_id: The task's id, None where it is derived from the row.
             unique: What no two jobs may have at a time, None for nothing.
+            order: The line in which the job waits for its turn, None for none. Its place is its
+                id's, also when it is due later.
 
         Returns:
             The job's id.
@@ -84,7 +93,7 @@ class JobTable(Claims):
                 ConnectionLost it may have been, as with any broker.
         """
         check_queue_name(queue)
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "message": message,
             "queue": queue,
             "claim_order": HIGHEST_PRIORITY - priority,
@@ -92,6 +101,8 @@ class JobTable(Claims):
             "lifetime": lifetime,
             "task_id": task_id if task_id and len(task_id) <= TASK_ID_LIMIT else None,
             "unique_key": unique and unique.text,
+            "order_key": None if order is None else order.text,
+            "order_limit": None if order is None else order.limit,
         }
         if delay is None:
             statement = "put_and_find_sleeper"
@@ -99,6 +110,10 @@ class JobTable(Claims):
         else:
             statement = "put_and_find_sweeper"
             values["sweeper"] = sweeper_lock(self._namespace)
+        if order is not None and delay is None:
+            if unique is None:
+                return self._put_in_line(order, values)
+            statement = "put_waiting"
         if unique is None:
             stored = retried(lambda: self._session.insert(self._sql[statement], values))
         else:
@@ -108,6 +123,8 @@ class JobTable(Claims):
         if stored.rows != 1:
             raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
         wake(self._session, stored.number)
+        if statement == "put_waiting":
+            self.admit([values["order_key"]])
         return stored.row_id
 
     def free_unique_keys(self, task_ids: Collection[str]) -> int:
@@ -128,15 +145,15 @@ class JobTable(Claims):
 
     def look(self) -> Seen:
         """See what there is to do for nobody in particular, with one statement."""
-        until_due, ready, owners = math.inf, [], set()
+        until_due = math.inf
+        named: dict[str, set[str]] = {kind: set() for kind in _NAMED}
         for what, name, seconds in self._session.query(self._sql["look"]):
-            if what == "due" and seconds is not None:
+            if what in named:
+                named[what].add(name)
+            elif seconds is not None:
                 until_due = float(seconds)
-            elif what == "ready":
-                ready.append(name)
-            elif what == "owner":
-                owners.add(name)
-        return Seen(until_due, ready, owners)
+        ready = named["ready"] - named["paused"]
+        return Seen(until_due, ready, named["owner"], named["consumer"])
 
     def release_claims_of(self, owner: str, max_deliveries: int = 0) -> int:
         """Give all claims of a dead consumer back; returns how many jobs that are.
@@ -149,24 +166,25 @@ class JobTable(Claims):
         released = 0
         if max_deliveries:
             reason = f"Its worker died in each of {max_deliveries} deliveries (max_deliveries)."
-            released = self._change(
-                "bury_worn_out_claims_of",
-                owner=owner,
-                max_deliveries=max_deliveries,
-                reason=reason,
-            )
+            released = self._bury_worn_out(owner, max_deliveries, reason)
         released += self._change("release_claims_of", owner=owner)
         for (queue,) in queues:
             ring(self._session, self._namespace, queue)
         return released
 
     def promote(self) -> bool:
-        """Queue scheduled jobs that are due, and ring; True when there may be more."""
+        """Queue scheduled jobs that are due, and ring; True when there may be more.
+
+        Those that have an order key join its line.
+        """
         found = self._session.query(self._sql["find_due"])
-        if found:
-            self._change("promote", ids=[row[0] for row in found])
-        for queue in {row[1] for row in found}:
-            ring(self._session, self._namespace, queue)
+        values = {"ids": [row[0] for row in found]}
+        keys = [row[2] for row in found if row[2] is not None]
+        if keys:
+            retried(lambda: self._admit(keys, values, self._sql["promote"]))
+        elif found:
+            self._change("promote", **values)
+        self._ring({row[1] for row in found})
         return bool(found)
 
     def release(self, ids: Collection[int], owner: str) -> None:
@@ -198,6 +216,10 @@ class JobTable(Claims):
     def remove_finished(self, retention: float) -> int:
         """Remove some jobs that were finished so many seconds ago; returns how many."""
         return self._change("remove_finished", seconds=retention)
+
+    def remove_throughput(self) -> None:
+        """Remove what was counted more than an hour ago."""
+        self._change("remove_throughput")
 
     # -- queues -----------------------------------------------------------------------------------
 

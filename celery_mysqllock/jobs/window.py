@@ -47,6 +47,8 @@ class Window:
         self._closed = False
         self._kept: set[int] = set()
         self._gathers = False
+        # those that have been taken and are not settled, and have an order key
+        self._ordered: dict[int, ClaimedJob] = {}
 
     def consume(self, queues: list[str]) -> None:
         """Claim from these queues from now on, in turn."""
@@ -85,7 +87,10 @@ class Window:
             if self._may_take():
                 self._out += 1
                 self._taken += 1
-                return self._jobs.popleft()
+                job = self._jobs.popleft()
+                if job.order_key is not None:
+                    self._ordered[job.id] = job
+                return job
         if self.error is not None:
             raise self.error
         return None
@@ -99,6 +104,7 @@ class Window:
         with self._changed:
             self._count_down(job_id)
             self._settled.acked.append(job_id)
+            self._let_next_go(job_id)
             self._tell()
 
     def release(self, job_id: int) -> None:
@@ -106,6 +112,15 @@ class Window:
         with self._changed:
             self._count_down(job_id)
             self._settled.released.append(job_id)
+            self._ordered.pop(job_id, None)
+            self._tell()
+
+    def put_aside(self, job_id: int, seconds: float) -> None:
+        """The job goes back to its queue after so many seconds; errors as in ``ack``."""
+        with self._changed:
+            self._count_down(job_id)
+            self._settled.put_aside.append((job_id, seconds))
+            self._ordered.pop(job_id, None)
             self._tell()
 
     def bury(self, job_id: int, reason: str) -> None:
@@ -113,7 +128,16 @@ class Window:
         with self._changed:
             self._count_down(job_id)
             self._settled.buried.append((job_id, reason))
+            self._let_next_go(job_id)
             self._tell()
+
+    def _let_next_go(self, job_id: int) -> None:
+        job = self._ordered.pop(job_id, None)
+        if job is not None and job.order_key is not None:
+            self._settled.ended_keys.append(job.order_key)
+            if job.queue in self._queues:
+                # the next of the key comes into it, and the same transaction can claim it
+                self._to_look.add(job.queue)
 
     def _count_down(self, job_id: int) -> None:
         if self._closed:
@@ -193,5 +217,8 @@ class Window:
         """Whether a transaction is worth it now, or nothing can come that would make it so."""
         whole = min(self._window + self._ahead, self._claim_limit)
         if self._can_claim() and self._limit() * 2 >= whole:
+            return True
+        if self._settled.ended_keys and not self._jobs:
+            # nothing to do here, and what comes next may wait for just these
             return True
         return bool(self._settled) and (self._closed or not (self._out or self._jobs))

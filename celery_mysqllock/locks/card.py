@@ -17,15 +17,15 @@ import zlib
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from celery_mysqllock.mysql import Statements
+from celery_mysqllock.mysql import NAME_LIMIT, Statements
 
 if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
 
 _statements = Statements("celery_mysqllock.locks", "card.sql")
 
-# The text's parts, each cut to so many bytes: pid, program, host name, since, note.
-_PARTS = (10, 16, 32, 10, 64)
+# The text's parts, each cut to so many bytes: pid, program, host name, since, note, lock.
+_PARTS = (10, 16, 32, 10, 64, NAME_LIMIT)
 _BETWEEN = "\x1f"
 _HEAD = 4  # bytes: length, and three of the check sum
 _VALUES = 16
@@ -40,6 +40,7 @@ class Card(NamedTuple):
         hostname: The machine's name.
         since: When it took the lock, by its own clock.
         note: What it is doing.
+        name: The lock's full name. Where the server lists no locks, it is found by this only.
     """
 
     pid: int | None
@@ -47,13 +48,14 @@ class Card(NamedTuple):
     hostname: str | None
     since: datetime
     note: str | None
+    name: str | None = None
 
 
 def write_card(connection_id: int, card: Card) -> str:
     """The statement by which the session with that connection id shows the card."""
     parts = (
         *(str(card.pid or ""), card.program or "", card.hostname or ""),
-        *(str(int(card.since.timestamp())), card.note or ""),
+        *(str(int(card.since.timestamp())), card.note or "", card.name or ""),
     )
     text = _BETWEEN.join(
         _cut(part.replace(_BETWEEN, " "), most) for part, most in zip(parts, _PARTS, strict=True)
@@ -74,10 +76,10 @@ def read_card(session: Session, connection_id: int) -> Card | None:
     text = _read(session, connection_id, _HEAD, _HEAD + head[0])
     if _head(text) != head:
         return None
-    pid, program, hostname, since, note = text.decode().split(_BETWEEN)
+    pid, program, hostname, since, note, name = text.decode().split(_BETWEEN)
     return Card(
         *(int(pid) if pid else None, program or None, hostname or None),
-        *(datetime.fromtimestamp(int(since), timezone.utc), note or None),
+        *(datetime.fromtimestamp(int(since), timezone.utc), note or None, name or None),
     )
 
 

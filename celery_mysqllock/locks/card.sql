@@ -14,6 +14,7 @@ SELECT number
                      UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7
                      UNION ALL SELECT 8 UNION ALL SELECT 9) AS c
          CROSS JOIN (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3
-                     UNION ALL SELECT 4) AS e) AS numbers
+                     UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7
+                     UNION ALL SELECT 8 UNION ALL SELECT 9) AS e) AS numbers
  WHERE number >= %(start)s AND number < %(end)s
    AND IS_USED_LOCK(CONCAT(%(prefix)s, number)) = %(connection_id)s

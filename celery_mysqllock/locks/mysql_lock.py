@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from celery_mysqllock.exceptions import (
     ConnectionLost,
@@ -156,6 +156,24 @@ class MySQLLock(Lock):
                     return read_holder(session, connection_id, name)
         return None
 
+    def fileno(self) -> int:
+        """The socket of the session that holds the lock; the lock lasts while a copy of it is open.
+
+        For a process that is to see to something after this one was killed, before the lock gets
+        free; the server ends the session after ``session_timeout`` in any case. Nobody else may
+        read from it or write to it.
+
+        Raises:
+            LockNotOwned: This object does not hold the lock.
+            LockLost: It was lost.
+        """
+        hold = cast("SessionHold", self._held())
+        hold.raise_if_lost()
+        descriptor = hold.session.fileno()
+        if descriptor < 0:
+            hold.verify()  # closed: raises
+        return descriptor
+
     def reset(self) -> bool:
         """As in ``Lock``, by KILL of the sessions that hold it.
 
@@ -163,11 +181,16 @@ class MySQLLock(Lock):
             MissingPrivilege: The holder is another MySQL user, and this one may not KILL it.
         """
         with self._pool().session() as session:
-            ended = [_end_holder(session, name) for name in self.names]
+            ended = [end_holder(session, name) for name in self.names]
         return any(ended)
 
 
-def _end_holder(session: Session, name: str) -> bool:
+def end_holder(session: Session, name: str) -> bool:
+    """KILL the session that holds the lock, by its full name; False when nobody does.
+
+    Raises:
+        MissingPrivilege: The holder is another MySQL user, and this one may not KILL it.
+    """
     holder = used_by(session, name)
     try:
         # In one statement, so that the one who holds it now is hit.

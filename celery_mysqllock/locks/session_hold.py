@@ -211,7 +211,7 @@ class SessionHold(Hold):
         held = timedelta(seconds=time.monotonic() - self.began)
         return Card(
             *(process.pid, process.program, process.hostname),
-            *(datetime.now(timezone.utc) - held, self.note),
+            *(datetime.now(timezone.utc) - held, self.note, self.name),
         )
 
     def hear(self) -> bool:

@@ -39,8 +39,20 @@ def lock_name(namespace: str, *parts: str) -> str:
     if len(exact) <= NAME_LIMIT and _PLAIN.fullmatch(exact) and "~" not in exact:
         return exact
     digest = hashlib.sha256(exact.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]
-    readable = re.sub(r"[^a-z0-9_.:-]+", "_", exact.translate(_LOWER))
-    return f"{readable[: NAME_LIMIT - _HASH_LENGTH - 1]}~{digest}"
+    return f"{_readable(exact)}~{digest}"
+
+
+def is_in_namespace(name: str, namespace: str) -> bool:
+    """Whether that is the full name of a lock of the namespace.
+
+    Namespaces that differ in what ``lock_name`` cannot keep only, such as case, look the same.
+    """
+    exact = f"{namespace}:"
+    return name.startswith((exact, _readable(exact)))
+
+
+def _readable(exact: str) -> str:
+    return re.sub(r"[^a-z0-9_.:-]+", "_", exact.translate(_LOWER))[: NAME_LIMIT - _HASH_LENGTH - 1]
 
 
 def get_lock(session: Session, name: str, wait: float) -> bool:

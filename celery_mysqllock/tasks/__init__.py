@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celery_mysqllock.tasks import signals
+from celery_mysqllock.tasks import publishing, signals
 from celery_mysqllock.tasks.base import SingleInstanceTask
 from celery_mysqllock.tasks.decorator import single_instance
 from celery_mysqllock.tasks.locked_call import current_lock
@@ -17,6 +17,7 @@ __all__ = [
     "lock_for",
     "lock_lost",
     "lock_released",
+    "publishing",
     "signals",
     "single_instance",
 ]

@@ -1,11 +1,11 @@
-"""What a task does when another instance holds its lock: raise, skip, retry, or ask a callable."""
+"""What a task does when another instance holds its lock: raise, skip, run later, ask a callable."""
 
 from __future__ import annotations
 
 import random
 from typing import TYPE_CHECKING, Any
 
-from celery.exceptions import Retry
+from celery.exceptions import Reject, Retry
 from celery.utils.log import get_logger
 
 from celery_mysqllock.exceptions import MySQLLockError, OtherInstanceError
@@ -35,9 +35,10 @@ def answer_conflict(call: LockedCall, holder: Holder | None) -> Any:  # noqa: AN
         ``skip_result``, or what the callable returns.
 
     Raises:
-        OtherInstanceError: With ``raise``; with ``retry`` too when there is no message to send
-            again, because the task was called directly or runs eagerly.
+        OtherInstanceError: With ``raise``; with ``retry`` and ``queue`` too when there is no
+            message, because the task was called directly or runs eagerly.
         Retry: The message was sent again.
+        Reject: The job is put aside for a while, and keeps its place in the line of its key.
     """
     options, task, request = call.rule.options, call.task, call.request
     lock_conflict.send(
@@ -64,6 +65,10 @@ def answer_conflict(call: LockedCall, holder: Holder | None) -> Any:  # noqa: AN
     )
     if options.on_conflict == "retry" and not call.is_direct:
         raise _send_again(task, request, options.retry_countdown, error)
+    if options.on_conflict == "queue" and not call.is_direct:
+        request.called_directly = True  # as below
+        # the broker takes seconds as well as True
+        raise Reject(str(error), requeue=_spread(options.retry_countdown))
     _keep_from_autoretry(task, request)
     raise error
 
@@ -73,15 +78,18 @@ def _send_again(task: Task, request: Context, countdown: float, error: OtherInst
 
     ``Task.retry`` would count it against the task's ``max_retries``.
     """
-    spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, keeps no secret
-    countdown = round(countdown * spread, 3)
+    countdown = _spread(countdown)
     again = task.signature_from_request(request, countdown=countdown, retries=request.retries)
     again.apply_async()
     return Retry(exc=error, when=countdown, sig=again)
 
 
+def _spread(countdown: float) -> float:
+    return round(countdown * random.uniform(1 - _JITTER, 1 + _JITTER), 3)  # noqa: S311 - no secret
+
+
 def _keep_from_autoretry(task: Task, request: Context) -> None:
-    """Let the error through ``autoretry_for=(Exception,)``, which would send the task again.
+    """Let what is raised through ``autoretry_for=(Exception,)``, which would send the task again.
 
     ``Task.retry``, which autoretry calls, re-raises the error for a request that was called
     directly, and this is the only thing that Celery uses the flag for from here on. A task that

@@ -58,9 +58,15 @@ def single_instance(target: Any = None, /, **options: Any) -> Any:
                 ``OtherInstanceError``, which ``autoretry_for=(Exception,)`` does not retry.
                 ``"skip"``: return ``skip_result``. ``"retry"``: send the task again, which never
                 counts against its ``max_retries``; a direct or eager call, which has no message to
-                send, raises. A ``callable(task, holder)``: return what it returns.
+                send, raises. ``"queue"``: jobs of one key wait in the job table, and the next is
+                delivered when the one before it has ended, in the order in which they were sent;
+                needs ``mysql://`` as the broker and implies ``acks_late``. If somebody outside of
+                the line has the lock, the first job waits up to 5 seconds, and is then put aside
+                for ``retry_countdown`` with the line behind it; a direct or eager call raises.
+                A ``callable(task, holder)``: return what it returns.
             skip_result: What a skipped call returns, default None.
-            retry_countdown: Seconds to the retry, a quarter more or less at random, default 30.
+            retry_countdown: Seconds to the retry, or for which a job is put aside, a quarter more
+                or less at random, default 30.
             limit: How many instances may run at a time, default 1; None for any number, without a
                 lock: for what is to be unique in the queue only.
             on_lost: What to do when the lock is lost while the body runs, because its session with

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-#: Seconds that a task waits at most for an earlier attempt of itself, which has sent the retry, or
-#: whose process was killed, and which is about to let the lock go.
+#: Seconds that a task waits at most for an earlier attempt of itself, or for the job that was ahead
+#: of it in its key's line, which has ended or was killed, and is about to let the lock go.
 GRACE = 5.0
 
 # The calls that run now, each under the thread or greenlet that runs it and the lock that it holds.
@@ -153,14 +153,17 @@ class LockedCall:
         wait = self.rule.options.wait
         if self.lock.acquire(wait=wait):
             return True
-        if wait is None or wait >= GRACE or not self._may_follow_itself(self.lock.holder()):
+        if wait is None or wait >= GRACE or not self._may_have_ended(self.lock.holder()):
             return False
         return bool(self.lock.acquire(wait=GRACE))
 
-    def _may_follow_itself(self, holder: Holder | None) -> bool:
-        """Whether the holder may be an earlier attempt of this task that is about to end."""
+    def _may_have_ended(self, holder: Holder | None) -> bool:
+        """Whether the holder may be an earlier attempt, or job, that is about to let go."""
         if self.request.is_eager:
             return False  # then the earlier attempt has ended
+        if self.rule.options.on_conflict == "queue" and not self.is_direct:
+            # who was ahead in the line has ended, or its worker is dead
+            return True
         if self.rule.options.limit == 1 and holder is not None and holder.since is not None:
             # The server knows all about it; of a long note it keeps the beginning.
             return holder.note is not None and str(self.request.id).startswith(holder.note)

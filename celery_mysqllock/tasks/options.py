@@ -12,7 +12,7 @@ from celery_mysqllock.jobs import UNIQUE_KINDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-ON_CONFLICT = ("raise", "skip", "retry")
+ON_CONFLICT = ("raise", "skip", "retry", "queue")
 ON_LOST = ("raise", "log", "terminate")
 
 
@@ -70,7 +70,7 @@ _CONTRADICTIONS = (
 )
 
 # An option, and the on_conflict without which it has no meaning.
-_ONLY_WITH = {"skip_result": "skip", "retry_countdown": "retry"}
+_ONLY_WITH = {"skip_result": ("skip",), "retry_countdown": ("retry", "queue")}
 # What has no meaning without a lock, that is with limit=None.
 _OF_A_LOCK = ("wait", "on_conflict", "skip_result", "retry_countdown", "on_lost")
 
@@ -111,11 +111,11 @@ def _check_together(task_name: str, given: Mapping[str, Any]) -> None:
             )
     on_conflict = given.get("on_conflict", "raise")
     for option, needed in _ONLY_WITH.items():
-        if option in given and on_conflict != needed:
+        if option in given and on_conflict not in needed:
             raise _error(
                 task_name,
-                f"{option} means something only with on_conflict={needed!r}, and it is "
-                f"{on_conflict!r}",
+                f"{option} means something only with on_conflict="
+                f"{' or '.join(map(repr, needed))}, and it is {on_conflict!r}",
             )
 
 

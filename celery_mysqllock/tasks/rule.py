@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import LockError, SettingsError
 from celery_mysqllock.locks import new_lock
+from celery_mysqllock.mysql import lock_name
 from celery_mysqllock.tasks.configuration import lock_settings
 from celery_mysqllock.tasks.keys import check_key, key_of, signature_of
 from celery_mysqllock.tasks.options import read_options
@@ -77,6 +78,10 @@ class LockRule:
             # Celery's autoretry puts in its place still claims to have one.
             self._signature = signature_of(getattr(task, "_orig_run", task.run))
         return key_of(task, self.options, self._signature, args, kwargs)
+
+    def order_key(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """What calls have in common that wait for each other's ends; errors as in ``lock_name``."""
+        return lock_name(self.lock_name(task, args, kwargs))
 
     def new_lock(
         self,

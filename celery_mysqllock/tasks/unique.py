@@ -62,7 +62,8 @@ def apply_async(  # noqa: PLR0913, PLR0917 - Celery's signature
     held: Any = nullcontext() if connection else self.app.producer_or_acquire(producer)
     with held as own:
         _check_broker(self, connection or own.connection)
-        _check_ack(self, kind, task_id)
+        if rule.options.on_conflict != "queue":  # which acknowledges late in any case
+            _check_ack(self, kind, task_id)
         try:
             return _send(self, args, kwargs, task_id, own, *more, **options, **unique)
         except JobExists as error:

@@ -134,3 +134,68 @@ def once_retry(self: Any, entry: object, retries: int, countdown: float) -> None
     write(f"attempt {self.request.retries} of {entry}")
     if self.request.retries < retries:
         raise self.retry(countdown=countdown, max_retries=retries)
+
+
+@app.task(name="broken", acks_late=True, acks_on_failure_or_timeout=False)
+def broken(entry: object) -> None:
+    """Fail until somebody has written "mended" into the ledger."""
+    with Session(Address.parse(URL)) as session:
+        is_mended = session.value("SELECT COUNT(*) FROM ledger WHERE entry = 'mended'")
+    if not is_mended:
+        raise ValueError(f"{entry} is broken")
+    write(entry)
+
+
+@app.task(name="ordered")
+@single_instance(unique_on=["key"], on_conflict="queue", retry_countdown=1)
+def ordered(key: str, number: int, seconds: float = 0.0) -> None:
+    write(f"begin {key}/{number}")
+    time.sleep(seconds)
+    write(f"end {key}/{number}")
+
+
+@app.task(name="clinging", bind=True)
+@single_instance(unique_on=["key"], on_conflict="queue")
+def clinging(self: Any, key: str, number: int) -> None:
+    """As ``ordered``; but the job 1 ends only when it is delivered a second time."""
+    write(f"begin {key}/{number}")
+    if number == 1 and not self.request.delivery_info["redelivered"]:
+        time.sleep(600)
+    write(f"end {key}/{number}")
+
+
+@app.task(name="ordered_once")
+@single_instance(unique="queued", unique_on=["key"], on_conflict="queue")
+def ordered_once(key: str, number: int, seconds: float = 0.0) -> None:
+    write(f"begin {key}/{number}")
+    time.sleep(seconds)
+    write(f"end {key}/{number}")
+
+
+@app.task(name="ordered_until_done")
+@single_instance(unique="until_done", unique_on=["key"], on_conflict="queue")
+def ordered_until_done(key: str) -> None:
+    write(key)
+
+
+@app.task(name="paired")
+@single_instance(unique_on=["key"], on_conflict="queue", limit=2)
+def paired(key: str, number: int, seconds: float = 0.0) -> None:
+    write(f"begin {key}/{number}")
+    time.sleep(seconds)
+    write(f"end {key}/{number}")
+
+
+@app.task(name="stumbling", bind=True, default_retry_delay=0)
+@single_instance(unique_on=["key"], on_conflict="queue")
+def stumbling(self: Any, key: str, number: int) -> None:
+    """Send itself again, once."""
+    write(f"{key}/{number}")
+    if not self.request.retries:
+        raise self.retry()
+
+
+@app.task(name="hopeless", autoretry_for=(Exception,))
+@single_instance(unique_on=["key"], on_conflict="queue", retry_countdown=1)
+def hopeless(key: str, number: int) -> None:
+    write(f"{key}/{number}")

@@ -19,7 +19,7 @@ def session(url: str) -> Iterator[Session]:
         yield session
 
 
-@pytest.fixture(params=["skip_locked", "compare_and_set"])
+@pytest.fixture(params=["skip_locked", "two_steps", "compare_and_set"])
 def claim_method(request: pytest.FixtureRequest) -> str:
     """Each way to claim."""
     return str(request.param)

@@ -137,3 +137,28 @@ def test_a_consumer_whose_session_is_killed_takes_its_lock_again(
     assert lost.wait(10)
     eventually(lambda: session.value("SELECT IS_USED_LOCK(%s)", (name,)) not in {None, killed})
     assert consumer.is_alive
+
+
+def test_a_consumer_is_on_the_list_again_with_its_queues_after_it_was_taken_for_dead(
+    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+) -> None:
+    Migrations(session).apply()
+    consumer, lost = start()
+    consumer.show_queues({"q", "other"}, session)
+    listed = "SELECT identity, queues FROM jobs_consumers"
+    before = session.query(listed)
+    assert before == [(consumer.identity, '["other", "q"]')]
+    session.execute("DELETE FROM jobs_consumers")
+    lock = lock_name(session.address.database, "consumer", consumer.identity)
+    session.execute("KILL %s", (session.value("SELECT IS_USED_LOCK(%s)", (lock,)),))
+    assert lost.wait(10)
+    eventually(lambda: session.query(listed) == before)
+
+
+def test_a_consumer_that_stops_is_off_the_list(
+    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+) -> None:
+    Migrations(session).apply()
+    consumer, _ = start()
+    consumer.stop(session)
+    assert session.query("SELECT identity FROM jobs_consumers") == []

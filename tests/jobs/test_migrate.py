@@ -77,9 +77,7 @@ def test_two_that_migrate_at_once_do_it_once(url: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    with Session(Address.parse(url)) as session:
-        steps = len(Migrations(session).all)
-    assert sorted(len(migrations) for migrations in done) == [0, 0, 0, steps]
+    assert sorted(map(bool, done)) == [False, False, False, True]
 
 
 def test_a_user_who_may_not_create_is_told_so(session: Session, url: str) -> None:

@@ -33,6 +33,8 @@ def other(url: str) -> Iterator[Session]:
     [
         Card(4711, "celery", "worker-1.example", _SINCE, "3f2b1c9e-77aa-4d0e-8f5e-0a1b2c3d4e5f"),
         Card(None, None, None, _SINCE, None),
+        Card(4711, "celery", "worker-1", _SINCE, "a note", "shop:task:rebuild:7"),
+        Card(2**22, "p" * 16, "h" * 32, _SINCE, "n" * 64, "~" * 64),
         Card(1, "ü\U0001f512", "größe", _SINCE, "a note"),
         Card(2**22, "x", "y", _SINCE, "\x00\x01 'quotes' 100 %s"),
     ],

@@ -84,10 +84,15 @@ def test_a_callable_decides_with_task_and_holder(
 
 
 @pytest.mark.parametrize("eager", [False, True])
-def test_retry_raises_when_there_is_no_message_to_send_again(
-    make_one: Make, refuse: Callable[..., None], held: Callable[..., Any], eager: bool
+@pytest.mark.parametrize("on_conflict", ["retry", "queue"])
+def test_retry_and_queue_raise_when_there_is_no_message(
+    make_one: Make,
+    refuse: Callable[..., None],
+    held: Callable[..., Any],
+    on_conflict: str,
+    eager: bool,
 ) -> None:
-    task = make_one(refuse, {"on_conflict": "retry"})
+    task = make_one(refuse, {"on_conflict": on_conflict})
     held(task)
     with pytest.raises(OtherInstanceError):
         task.apply().get() if eager else task()

@@ -31,7 +31,7 @@ def body(x: int, y: int = 1) -> None: ...
         ({"wait": True}, "wait=True is not allowed"),
         ({"wait": float("inf")}, "wait=inf is not allowed"),
         ({"wait": "3"}, "wait='3' is not allowed"),
-        ({"on_conflict": "explode"}, "'raise', 'skip', 'retry' or a callable"),
+        ({"on_conflict": "explode"}, "'raise', 'skip', 'retry', 'queue' or a callable"),
         ({"on_conflict": None}, "on_conflict=None is not allowed"),
         ({"retry_countdown": -1, "on_conflict": "retry"}, "retry_countdown=-1 is not allowed"),
         ({"limit": 0}, "limit=0 is not allowed: it takes a whole number, one or more"),
@@ -43,7 +43,7 @@ def body(x: int, y: int = 1) -> None: ...
         ({"key": "a", "include_args": True}, "key and include_args contradict"),
         ({"include_args": True, "unique_on": ["x"]}, "include_args and unique_on contradict"),
         ({"skip_result": 1}, "skip_result means something only with on_conflict='skip'"),
-        ({"retry_countdown": 1, "on_conflict": "skip"}, "only with on_conflict='retry'"),
+        ({"retry_countdown": 1, "on_conflict": "skip"}, "only with on_conflict='retry' or 'queue'"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], problem: str) -> None:
@@ -62,6 +62,7 @@ def test_wrong_options_are_refused(options: dict[str, Any], problem: str) -> Non
         {"key": "a", "include_args": False, "unique_on": None},
         {"on_conflict": "skip", "skip_result": None},
         {"on_conflict": "retry", "retry_countdown": 0},
+        {"on_conflict": "queue", "retry_countdown": 5, "limit": 3},
         {"on_conflict": print, "on_lost": "terminate"},
     ],
 )

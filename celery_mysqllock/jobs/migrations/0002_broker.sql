@@ -14,6 +14,8 @@ ALTER TABLE {jobs}
     ADD    expires_at  DATETIME(6)      NULL DEFAULT NULL
                        COMMENT 'UTC; not after this',
     ADD    created_at  TIMESTAMP(6)     NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    ADD    ready_at    TIMESTAMP(6)     NULL DEFAULT NULL
+                       COMMENT 'when it was queued, where that was later than created_at',
     ADD    claimed_at  TIMESTAMP(6)     NULL DEFAULT NULL,
     ADD    finished_at TIMESTAMP(6)     NULL DEFAULT NULL,
     ADD    reason      TEXT CHARACTER SET utf8mb4 NULL DEFAULT NULL

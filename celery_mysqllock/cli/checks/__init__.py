@@ -1,0 +1,9 @@
+"""What ``mysqllock doctor`` looks at, on one server, and what it finds."""
+
+from __future__ import annotations
+
+from celery_mysqllock.cli.checks.examined import Examined
+from celery_mysqllock.cli.checks.examining import examine
+from celery_mysqllock.cli.checks.finding import Finding, Level
+
+__all__ = ["Examined", "Finding", "Level", "examine"]

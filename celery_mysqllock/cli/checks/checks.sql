@@ -1,0 +1,46 @@
+-- name: variables
+-- All that is set.
+SHOW GLOBAL VARIABLES
+
+-- name: status
+-- All that is counted.
+SHOW GLOBAL STATUS
+
+-- name: isolation
+-- This session's isolation level, under its old name or its new one.
+SHOW SESSION VARIABLES WHERE Variable_name IN ('tx_isolation', 'transaction_isolation')
+
+-- name: encryption
+-- The cipher of this connection, empty when it is not encrypted.
+SHOW SESSION STATUS LIKE 'Ssl_cipher'
+
+-- name: clock
+-- The server's time, in seconds since 1970.
+SELECT UNIX_TIMESTAMP(CURRENT_TIMESTAMP(6))
+
+-- name: oldest_transaction
+-- The age of the oldest open transaction in seconds. Needs the PROCESS privilege.
+SELECT TIMESTAMPDIFF(SECOND, MIN(trx_started), NOW()) FROM information_schema.INNODB_TRX
+
+-- name: sizes
+-- What the server estimates of these tables.
+SELECT TABLE_NAME, ENGINE, TABLE_ROWS, DATA_LENGTH, INDEX_LENGTH
+  FROM information_schema.TABLES
+ WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN %(tables)s
+ ORDER BY TABLE_NAME
+
+-- name: may_SELECT
+-- Reads no row.
+SELECT id, message, job_status FROM {jobs} WHERE FALSE
+
+-- name: may_INSERT
+-- Stores no row.
+INSERT INTO {jobs} (message) SELECT '' FROM DUAL WHERE FALSE
+
+-- name: may_UPDATE
+-- Changes no row.
+UPDATE {jobs} SET job_status = job_status WHERE FALSE
+
+-- name: may_DELETE
+-- Deletes no row.
+DELETE FROM {jobs} WHERE FALSE

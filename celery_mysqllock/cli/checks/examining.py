@@ -1,0 +1,103 @@
+"""Looks at one server in all respects; what cannot be looked at is a finding too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.cli.checks.connection import (
+    check_clock,
+    check_encryption,
+    check_proxy,
+    check_server,
+)
+from celery_mysqllock.cli.checks.durability import (
+    check_durability,
+    check_isolation,
+    check_replication,
+    check_writes,
+)
+from celery_mysqllock.cli.checks.examined import Examined
+from celery_mysqllock.cli.checks.finding import ok, problem, warning
+from celery_mysqllock.cli.checks.limits import (
+    check_connections,
+    check_packet,
+    check_statement_limit,
+    check_timeouts,
+)
+from celery_mysqllock.cli.checks.locking import check_cluster, check_locks
+from celery_mysqllock.cli.checks.privileges import check_lock_list, check_privileges
+from celery_mysqllock.cli.checks.table import check_sizes, check_table, check_transactions
+from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError
+from celery_mysqllock.mysql import Session, Statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from celery_mysqllock.cli.checks.finding import Finding
+    from celery_mysqllock.mysql import Address
+    from celery_mysqllock.settings import BrokerSettings
+
+    Check = Callable[[Examined], Iterator[Finding]]
+
+_statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
+_PATIENCE = 20.0  # seconds for an answer
+
+_OF_ANY: dict[str, Check] = {
+    "server": check_server,
+    "proxy": check_proxy,
+    "encryption": check_encryption,
+    "clock": check_clock,
+    "cluster": check_cluster,
+    "writes": check_writes,
+    "replication": check_replication,
+    "locks": check_locks,
+    "privileges": check_privileges,
+    "lock list": check_lock_list,
+    "time-outs": check_timeouts,
+    "statements": check_statement_limit,
+    "connections": check_connections,
+}
+_OF_JOBS: dict[str, Check] = {
+    "job table": check_table,
+    "size": check_sizes,
+    "transactions": check_transactions,
+    "packet": check_packet,
+    "durability": check_durability,
+    "isolation": check_isolation,
+}
+
+
+def examine(
+    address: Address, broker: BrokerSettings | None, *, allow_multi_primary: bool
+) -> Iterator[Finding]:
+    """Look at a server.
+
+    Args:
+        address: Where it is.
+        broker: How its job table is used, None when only locks are kept there.
+        allow_multi_primary: Whether the user has said that one of several primaries will do.
+    """
+    session = Session(address, patience=_PATIENCE)
+    try:
+        session.open()
+    except MySQLLockError as error:
+        yield problem("connection", str(error), "")
+        return
+    yield ok("connection", f"logged in as {address.user}")
+    with session:
+        examined = Examined(
+            session,
+            None if broker is None else broker.table,
+            broker is not None and broker.create_table,
+            allow_multi_primary,
+            dict(session.query(_statements["variables"])),
+            dict(session.query(_statements["status"])),
+        )
+        for subject, check in (_OF_ANY if broker is None else _OF_ANY | _OF_JOBS).items():
+            try:
+                yield from check(examined)
+            except ConnectionLost as error:
+                yield problem("connection", str(error), "")
+                return
+            except MySQLLockError as error:
+                yield warning(subject, f"It could not be looked at: {error}", "")

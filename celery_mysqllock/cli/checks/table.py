@@ -1,0 +1,77 @@
+"""The job table: its version and shape, its size, and what slows it down."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.cli.checks.finding import ok, problem, warning
+from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, TableMismatch, TableMissing
+from celery_mysqllock.jobs import Migrations
+from celery_mysqllock.jobs.ephemeral import table_names
+from celery_mysqllock.mysql import Statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery_mysqllock.cli.checks.examined import Examined
+    from celery_mysqllock.cli.checks.finding import Finding
+
+_statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
+_LONG = 60  # seconds for which a transaction may be open
+
+
+def check_table(examined: Examined) -> Iterator[Finding]:
+    """Whether this release works with the table that is there."""
+    table = examined.table or ""
+    migrations = Migrations(examined.session, table)
+    try:
+        if migrations.version() == 0 and examined.creates_table:
+            yield ok("job table", f"{table} is not there: it is made on first use (create_table)")
+            return
+        migrations.check()
+    except (TableMissing, TableMismatch) as error:
+        yield problem("job table", str(error), "")
+    else:
+        yield ok("job table", f"{table}, version {migrations.all[-1].version}, this release's")
+
+
+def check_sizes(examined: Examined) -> Iterator[Finding]:
+    """How large the tables are, as the server estimates it."""
+    session, table = examined.session, examined.table or ""
+    with suppress(DatabaseError):  # MySQL 8 shows what it knew a day ago, MariaDB has no such thing
+        session.execute("SET SESSION information_schema_stats_expiry = 0")
+    tables = [table, *table_names(table).values()]
+    for name, engine, rows, data, index in session.query(_statements["sizes"], {"tables": tables}):
+        if engine not in ("InnoDB", None):  # None: a view
+            text = f"{name} is kept by {engine}, which has no transactions."
+            yield problem("engine", text, f"ALTER TABLE {name} ENGINE = InnoDB.")
+        if name == table:
+            text = f"{name}: about {rows} rows, {_size(data)} and {_size(index)} of indexes"
+            yield ok("size", text)
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:  # noqa: PLR2004 - bytes of a KiB
+            return f"{number:.0f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
+
+
+def check_transactions(examined: Examined) -> Iterator[Finding]:
+    """Whether somebody keeps an old snapshot open, under which claims get slow."""
+    try:
+        seconds = examined.session.value(_statements["oldest_transaction"])
+    except MissingPrivilege:
+        return
+    if seconds is not None and seconds > _LONG:
+        yield warning(
+            "transactions",
+            f"A transaction has been open for {seconds} s. While it is, deleted jobs stay on disk "
+            "and claims get slower.",
+            "Look for it in information_schema.INNODB_TRX: a backup, a report, or a program that "
+            "forgot to commit.",
+        )
+    else:
+        yield ok("transactions", f"none is open for more than {_LONG} s")

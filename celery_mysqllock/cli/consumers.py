@@ -1,0 +1,41 @@
+"""``consumers``: who takes jobs from the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from celery_mysqllock.cli.tables import json_option, print_json, print_table, records, since
+
+if TYPE_CHECKING:
+    from celery_mysqllock.cli.place import Place
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def consumers(place: Place, *, as_json: bool) -> None:
+    """List the consumers: workers, and whoever else listens.
+
+    One whose liveness lock is free is dead; its jobs go back to their queues after the grace.
+    """
+    with place.inspection() as inspection:
+        found = inspection.consumers()
+    if as_json:
+        print_json(records(found))
+        return
+    print_table(
+        ["name", "identity", "alive", ">claims", ">since", "queues"],
+        (
+            [
+                consumer.name,
+                consumer.identity[:12],
+                "yes" if consumer.is_alive else "no",
+                consumer.claims,
+                since(consumer.started_at),
+                ", ".join(consumer.queues) or None,
+            ]
+            for consumer in found
+        ),
+    )

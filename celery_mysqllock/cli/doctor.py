@@ -1,0 +1,97 @@
+"""``doctor``: what would fail with this server and this user, why, and what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from celery_mysqllock.cli.checks import Finding, Level, examine
+from celery_mysqllock.cli.console import stdout
+from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.mysql import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.settings import BrokerSettings
+
+_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_obj
+def doctor(place: Place, *, as_json: bool) -> None:
+    """Look at the servers of the jobs and of the locks, and say what would fail and why.
+
+    It changes nothing. The exit code is 1 when something is a problem.
+    """
+    found: list[tuple[Address, list[Finding]]] = []
+    console, multi = stdout(), place.locks.allow_multi_primary
+    for address, broker in _servers(place).items():
+        findings = list(examine(address, broker, allow_multi_primary=multi))
+        found.append((address, findings))
+        if not as_json:
+            console.print(Text(str(address), style="bold"), soft_wrap=True)
+            console.print(_table(findings))
+    everything = [finding for _, findings in found for finding in findings]
+    problems = _count(everything, Level.PROBLEM)
+    warnings = _count(everything, Level.WARNING)
+    if as_json:
+        servers = [_as_json(address, findings) for address, findings in found]
+        report = {"problems": problems, "warnings": warnings, "servers": servers}
+        click.echo(json.dumps(report))
+    else:
+        click.echo(f"{_number(problems, 'problem')}, {_number(warnings, 'warning')}.")
+    click.get_current_context().exit(1 if problems else 0)
+
+
+def _servers(place: Place) -> dict[Address, BrokerSettings | None]:
+    """Each server, with how its job table is used, None where only locks are kept."""
+    url = place.locks.url or ""
+    found: dict[Address, BrokerSettings | None] = {}
+    if place.url is not None or _has_job_table(place):
+        found = dict.fromkeys(place.addresses, place.settings)
+    if not url.startswith("memory://"):
+        found.setdefault(Address.parse(url), None)
+    if not found:
+        raise SettingsError("The locks are in memory, and the broker is not MySQL: no server.")
+    return found
+
+
+def _has_job_table(place: Place) -> bool:
+    return place.app is not None and "mysql://" in str(place.app.conf.broker_write_url)
+
+
+def _table(findings: Iterable[Finding]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        # Text: what a server says is no markup
+        level = Text(f"  {finding.level.value}", style=_STYLES[finding.level])
+        table.add_row(level, Text(finding.subject), Text(finding.text))
+        if finding.advice:
+            table.add_row("", "", Text(f"-> {finding.advice}", style="italic"))
+    return table
+
+
+def _count(findings: Iterable[Finding], level: Level) -> int:
+    return sum(finding.level is level for finding in findings)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
+
+
+def _as_json(address: Address, findings: Iterable[Finding]) -> dict[str, Any]:
+    return {
+        "server": str(address),
+        "findings": [{**vars(finding), "level": finding.level.value} for finding in findings],
+    }

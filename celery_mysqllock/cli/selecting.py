@@ -1,0 +1,72 @@
+"""The options by which commands are told which jobs they are to work on."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from celery_mysqllock.jobs import JobStatus, Selection
+from celery_mysqllock.settings import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg] # generic in the newest click only
+    """A number of seconds, or one with s, m, h or d behind it."""
+
+    name = "duration"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """The seconds."""
+        if isinstance(value, float):
+            return value
+        seconds = duration(float(value) if value.isdigit() else value)
+        if seconds is None:
+            self.fail(f"{value!r} is no duration, such as 90s, 15m, 1h or 7d.", param, ctx)
+        return seconds
+
+
+def selection_options(*, status: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of a selection, as one argument ``selection``.
+
+    Args:
+        status: Whether there is ``--status``.
+    """
+    options = [
+        click.option("--queue", "-Q", help="Only of this queue."),
+        click.option("--task", help="Only of this task, by its full name."),
+        click.option(
+            "--older-than", type=Duration(), help="Only stored so long ago, such as 90s, 1h or 7d."
+        ),
+    ]
+    if status:
+        names = [known.value for known in JobStatus]
+        options.insert(1, click.option("--status", type=click.Choice(names), help="Only these."))
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def select(
+            *args: Any,  # noqa: ANN401 - whatever the command takes
+            queue: str | None,
+            task: str | None,
+            older_than: float | None,
+            status: str | None = None,
+            **kwargs: Any,  # noqa: ANN401 - as above
+        ) -> Any:  # noqa: ANN401 - as above
+            wanted = JobStatus(status) if status else None
+            selection = Selection(queue, wanted, task, older_than)
+            return command(*args, selection=selection, **kwargs)
+
+        for option in reversed(options):
+            select = option(select)
+        return select
+
+    return decorate

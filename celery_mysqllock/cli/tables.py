@@ -1,0 +1,100 @@
+"""How commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime, timezone
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from _typeshed import DataclassInstance
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
+
+
+def print_json(content: object) -> None:
+    """Print it as JSON; records become objects, times ISO 8601 in UTC."""
+    click.echo(json.dumps(content, default=_plain, ensure_ascii=False, indent=2))
+
+
+def records(found: Iterable[DataclassInstance]) -> list[dict[str, Any]]:
+    """The records as JSON objects."""
+    return [dataclasses.asdict(record) for record in found]
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table that fits the terminal, or 80 columns where there is none.
+
+    Args:
+        columns: The titles; one that begins with ``>`` is of numbers, on the right, and never cut.
+            When the line is too long, the last column is cut, and the other texts go on below.
+        rows: The cells; None becomes a dash.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        if column.startswith(">"):
+            table.add_column(column[1:], justify="right", no_wrap=True)
+        else:
+            table.add_column(column, overflow="fold")
+    for row in rows:
+        *cells, last = (Text("-" if cell is None else str(cell)) for cell in row)
+        last.no_wrap, last.overflow = True, "ellipsis"
+        table.add_row(*cells, last)
+    _print(table)
+
+
+def print_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Print names and values, one a line; those without a value are left out."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        if value is not None:
+            table.add_row(name, Text(str(value)))
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    console = Console(highlight=False)
+    with console.capture() as lines:
+        console.print(table)
+    for line in lines.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def span(seconds: float | None) -> str | None:
+    """Seconds for people, such as ``5 min``."""
+    if seconds is None:
+        return None
+    for unit, name in _UNITS:
+        if seconds >= unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def since(moment: datetime | None) -> str | None:
+    """How long ago that was, such as ``5 min``."""
+    return span((datetime.now(timezone.utc) - moment).total_seconds()) if moment else None
+
+
+def time_of(moment: datetime | None) -> str | None:
+    """A time for people, in UTC."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    return str(value)

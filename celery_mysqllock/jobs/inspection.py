@@ -1,0 +1,222 @@
+"""Looks at jobs, queues, consumers and the server, and changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.exceptions import MissingPrivilege
+from celery_mysqllock.jobs.consumer import liveness_lock
+from celery_mysqllock.jobs.ephemeral import table_names
+from celery_mysqllock.jobs.job import HIGHEST_PRIORITY
+from celery_mysqllock.jobs.records import (
+    ConsumerStatus,
+    Job,
+    JobStatus,
+    OpenTransaction,
+    QueueStatus,
+    Selection,
+    ServerHealth,
+)
+from celery_mysqllock.mysql import Statements, free_among
+from celery_mysqllock.settings import check_identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery_mysqllock.mysql import Session
+
+#: Where counting stops unless more is asked for: some milliseconds for each count.
+COUNT_LIMIT = 100_000
+_NO_LIMIT = 2**63 - 1
+# How each status is written in a row, and how its jobs are found and ordered.
+_STATUSES = {
+    JobStatus.RUNNING: (1, "claimed"),
+    JobStatus.READY: (0, "in_line"),
+    JobStatus.SCHEDULED: (2, "in_line"),
+    JobStatus.WAITING: (4, "in_line"),
+    JobStatus.DEAD: (3, "ended"),
+    JobStatus.DONE: (1, "ended"),
+}
+_BY_NUMBER = {
+    number: status for status, (number, _) in _STATUSES.items() if status != JobStatus.RUNNING
+}
+
+
+class Inspection:
+    """A look at a job table and its server, through one session.
+
+    Args:
+        session: An open session.
+        table: The job table's name.
+        namespace: The first part of the names of the consumers' locks, None for the database's
+            name.
+
+    Raises:
+        SettingsError: The table's name is none.
+    """
+
+    def __init__(
+        self, session: Session, table: str = "jobs", *, namespace: str | None = None
+    ) -> None:
+        name = check_identifier("table", table)
+        self._session = session
+        self._namespace = namespace or session.address.database
+        self._sql = Statements(__package__, "inspection.sql", jobs=name, **table_names(name))
+
+    # -- queues -----------------------------------------------------------------------------------
+
+    def queues(self, count_limit: int | None = COUNT_LIMIT) -> list[QueueStatus]:
+        """Each queue that has jobs, was declared or is paused, by name.
+
+        Args:
+            count_limit: Where the counting of a queue's jobs stops, None to count all: about 0.1
+                seconds for a million.
+        """
+        named = self._session.query(self._sql["queues"])
+        running = dict(self._session.query(self._sql["running"]))
+        ages = dict(self._session.query(self._sql["oldest"]))
+        rates = dict(self._session.query(self._sql["rates"]))
+        found = []
+        for name, paused_at in named:
+            counts = {
+                status.value: self._count(name, number, count_limit)
+                for number, status in _BY_NUMBER.items()
+            }
+            counts["running"] = int(running.get(name, 0))
+            counts["done"] = max(0, counts["done"] - counts["running"])
+            age, rate = _number(ages.get(name)), _number(rates.get(name)) or 0.0
+            found.append(
+                QueueStatus(name, **counts, oldest_age=age, rate=rate, paused_at=_utc(paused_at))
+            )
+        return found
+
+    def _count(self, queue: str, job_status: int, limit: int | None) -> int:
+        values = {"queue": queue, "job_status": job_status, "limit": limit or _NO_LIMIT}
+        return int(self._session.value(self._sql["count"], values))
+
+    # -- jobs -------------------------------------------------------------------------------------
+
+    def jobs(self, selection: Selection | None = None, limit: int = 50) -> list[Job]:
+        """Jobs of the selection, queue by queue and status by status.
+
+        Within these the next in line come first; of the dead and the done the last stored.
+
+        Args:
+            selection: Which ones, None for any.
+            limit: Most jobs to return.
+        """
+        found = self._select("jobs", selection or Selection(), limit)
+        return [_job(row) for row in found]
+
+    def ids(self, selection: Selection, limit: int | None = None) -> list[int]:
+        """The ids of all jobs of the selection, as in ``jobs``."""
+        return [row[0] for row in self._select("ids", selection, limit or _NO_LIMIT)]
+
+    def find(self, sought: str) -> list[Job]:
+        """The jobs of that row id, or else of that task id, with their messages.
+
+        A task that is retried has the same id in several rows. Task ids are not indexed: looking
+        for one reads the whole table.
+        """
+        part = "with_id" if sought.isascii() and sought.isdigit() else "with_task_id"
+        found = self._session.query(f"{self._sql['jobs']} {self._sql[part]}", {"sought": sought})
+        return [dataclasses.replace(_job(row), message=self._message(row[0])) for row in found]
+
+    def _message(self, job_id: int) -> str | None:
+        message = self._session.value(self._sql["message"], {"id": job_id})
+        return None if message is None else str(message)
+
+    def _select(self, what: str, selection: Selection, limit: int) -> Iterator[tuple[Any, ...]]:
+        queues = [selection.queue] if selection.queue is not None else self._queue_names()
+        statuses = [selection.status] if selection.status is not None else list(_STATUSES)
+        for queue in queues:
+            for status in statuses:
+                number, order = _STATUSES[status]
+                values = {
+                    "queue": queue,
+                    "job_status": number,
+                    "seconds": selection.older_than,
+                    "task": selection.task,
+                    "limit": limit,
+                }
+                parts = (self._sql[part] for part in (what, "selected", order))
+                found = self._session.query(" ".join(parts), values) if limit else []
+                limit -= len(found)
+                yield from found
+
+    def _queue_names(self) -> list[str]:
+        return [name for name, _ in self._session.query(self._sql["queues"])]
+
+    # -- consumers and the server -----------------------------------------------------------------
+
+    def consumers(self) -> list[ConsumerStatus]:
+        """Each consumer that is on the list or has claims, by name."""
+        rows = self._session.query(self._sql["consumers"])
+        locks = {row[0]: liveness_lock(self._namespace, row[0]) for row in rows}
+        free = set(free_among(self._session, list(locks.values())))
+        return [
+            ConsumerStatus(
+                identity=identity,
+                name=name,
+                queues=_queues(queues),
+                is_alive=locks[identity] not in free,
+                claims=int(claims),
+                started_at=_utc(started_at),
+            )
+            for identity, name, queues, claims, started_at in rows
+        ]
+
+    def server(self) -> ServerHealth:
+        """What on the server slows claims down, as far as the user may know it."""
+        kind = "mariadb" if self._session.server.is_mariadb else "mysql"
+        history: int | None = None
+        with suppress(MissingPrivilege):
+            history = int(self._session.value(self._sql[f"history_of_{kind}"]))
+        oldest: OpenTransaction | None = None
+        try:
+            rows = self._session.query(self._sql["open_transaction"])
+        except MissingPrivilege:
+            return ServerHealth(str(self._session.server), history, None, knows_transactions=False)
+        for age, connection_id, user, host in rows:
+            oldest = OpenTransaction(float(age), int(connection_id), user, host)
+        return ServerHealth(str(self._session.server), history, oldest, knows_transactions=True)
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    job_id, queue, number, owner, task, task_id, claim_order, deliveries, *rest = row
+    *times, consumer, reason = rest
+    created_at, ready_at, due_at, expires_at, claimed_at, finished_at = map(_utc, times)
+    is_running = number == _STATUSES[JobStatus.RUNNING][0] and owner is not None
+    return Job(
+        id=job_id,
+        queue=queue,
+        status=JobStatus.RUNNING if is_running else _BY_NUMBER[number],
+        task=task,
+        task_id=task_id,
+        priority=HIGHEST_PRIORITY - claim_order,
+        deliveries=deliveries,
+        created_at=created_at or datetime.min.replace(tzinfo=timezone.utc),
+        ready_at=ready_at,
+        due_at=due_at,
+        expires_at=expires_at,
+        claimed_at=claimed_at,
+        finished_at=finished_at,
+        consumer=consumer,
+        reason=reason,
+    )
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=timezone.utc)
+
+
+def _number(value: Any) -> float | None:  # noqa: ANN401 - a Decimal of the driver
+    return None if value is None else float(value)
+
+
+def _queues(text: str | None) -> tuple[str, ...]:
+    return tuple(json.loads(text)) if text else ()

@@ -1,0 +1,120 @@
+-- What an inspection asks, read-only. Nothing here scans the table for more than it returns, save
+-- where it says so.
+
+-- name: queues
+-- Which queues there are (a loose scan of the index "claim", one step a queue), and which are paused.
+SELECT names.queue, paused.paused_at
+FROM (SELECT queue FROM {jobs} GROUP BY queue
+      UNION SELECT queue FROM {queues}
+      UNION SELECT queue FROM {bindings} WHERE exchange = '' AND routing_key = queue) AS names
+LEFT JOIN {queues} AS paused ON paused.queue = names.queue
+ORDER BY names.queue;
+
+-- name: count
+-- How many jobs of a queue have a job_status, up to a limit: of the index alone.
+SELECT COUNT(*) FROM (SELECT 1 FROM {jobs}
+                      WHERE queue = %(queue)s AND job_status = %(job_status)s
+                      LIMIT %(limit)s) AS counted;
+
+-- name: running
+SELECT queue, COUNT(*) FROM {jobs} WHERE owner IS NOT NULL AND job_status = 1 GROUP BY queue;
+
+-- name: oldest
+-- For how long the jobs first in line have been ready, of each queue the longest.
+SELECT line.queue,
+       MAX(TIMESTAMPDIFF(MICROSECOND, COALESCE(job.ready_at, job.created_at), NOW(6))) / 1000000
+FROM (SELECT queue, MIN(id) AS id FROM {jobs} WHERE job_status = 0
+      GROUP BY queue, job_status, claim_order) AS line
+JOIN {jobs} AS job ON job.id = line.id
+GROUP BY line.queue;
+
+-- name: rates
+-- Jobs that ended per second in the last minute: all of this calendar minute, and of the one before
+-- as much as is not over for a minute yet.
+SELECT queue,
+       SUM(ended * LEAST(60, TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP() - INTERVAL 1 MINUTE,
+                                           minute + INTERVAL 1 MINUTE)) / 60) / 60
+FROM {throughput} WHERE minute > UTC_TIMESTAMP() - INTERVAL 2 MINUTE
+GROUP BY queue;
+
+-- name: consumers
+-- Who is registered or has claims.
+SELECT known.identity, listed.name, listed.queues, COALESCE(claimed.jobs, 0), listed.started_at
+FROM (SELECT identity FROM {consumers}
+      UNION SELECT owner FROM {jobs} WHERE owner IS NOT NULL) AS known
+LEFT JOIN {consumers} AS listed ON listed.identity = known.identity
+LEFT JOIN (SELECT owner, COUNT(*) AS jobs FROM {jobs} WHERE owner IS NOT NULL
+           GROUP BY owner) AS claimed ON claimed.owner = known.identity
+ORDER BY listed.name IS NULL, listed.name, known.identity;
+
+-- name: message
+SELECT message FROM {jobs} WHERE id = %(id)s;
+
+-- name: open_transaction
+-- The oldest transaction. Its beginning is in the server's own time zone, whatever the session's.
+SELECT TIMESTAMPDIFF(SECOND, trx.trx_started, CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')),
+       trx.trx_mysql_thread_id, client.USER, client.HOST
+FROM information_schema.INNODB_TRX AS trx
+LEFT JOIN information_schema.PROCESSLIST AS client ON client.ID = trx.trx_mysql_thread_id
+WHERE trx.trx_mysql_thread_id NOT IN (0, CONNECTION_ID())
+ORDER BY trx.trx_started
+LIMIT 1;
+
+-- name: history_of_mysql
+SELECT COUNT FROM information_schema.INNODB_METRICS WHERE NAME = 'trx_rseg_history_len';
+
+-- name: history_of_mariadb
+SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS
+WHERE VARIABLE_NAME = 'INNODB_HISTORY_LIST_LENGTH';
+
+-- The rest are parts: what is asked of jobs, which jobs, and their order.
+
+-- name: ids
+SELECT job.id
+FROM {jobs} AS job
+
+-- name: jobs
+SELECT job.id, job.queue, job.job_status, job.owner,
+       IF(JSON_VALID(job.message), JSON_UNQUOTE(COALESCE(JSON_EXTRACT(job.message, '$.headers.task'),
+                                                         JSON_EXTRACT(job.message, '$.task'))), NULL),
+       COALESCE(job.task_id, IF(JSON_VALID(job.message),
+                                JSON_UNQUOTE(JSON_EXTRACT(job.message, '$.headers.id')), NULL)),
+       job.claim_order, job.deliveries, job.created_at, job.ready_at, job.due_at, job.expires_at,
+       job.claimed_at, job.finished_at,
+       COALESCE((SELECT name FROM {consumers} WHERE identity = job.owner), job.owner), job.reason
+FROM {jobs} AS job
+
+-- name: with_id
+WHERE job.id = %(sought)s
+
+-- name: with_task_id
+-- No index has it: this reads the whole table.
+WHERE job.task_id = %(sought)s
+   OR (job.task_id IS NULL AND IF(JSON_VALID(job.message),
+       JSON_UNQUOTE(JSON_EXTRACT(job.message, '$.headers.id')), NULL) = %(sought)s)
+ORDER BY job.id
+
+-- name: selected
+WHERE job.queue = %(queue)s AND job.job_status = %(job_status)s
+  AND (%(seconds)s IS NULL OR job.created_at < NOW(6) - INTERVAL %(seconds)s SECOND)
+  AND (%(task)s IS NULL
+       OR IF(JSON_VALID(job.message),
+             JSON_UNQUOTE(COALESCE(JSON_EXTRACT(job.message, '$.headers.task'),
+                                   JSON_EXTRACT(job.message, '$.task'))), NULL) = %(task)s)
+
+-- name: in_line
+-- In the order in which they are claimed.
+ORDER BY job.claim_order, job.id
+LIMIT %(limit)s
+
+-- name: claimed
+-- Those that somebody has; a million finished ones may be beside them, hence not in an index's order.
+AND job.owner IS NOT NULL
+ORDER BY job.claimed_at
+LIMIT %(limit)s
+
+-- name: ended
+-- Those that nobody has, the last in the index first.
+AND job.owner IS NULL
+ORDER BY job.claim_order DESC, job.id DESC
+LIMIT %(limit)s

@@ -1,0 +1,19 @@
+-- What makes those wait for each other who decide which job of an order_key is next: a row for each
+-- of 1000 groups of keys. Keys come and go, and a row for each would stay, or have to be removed.
+CREATE TABLE IF NOT EXISTS {order_locks} (
+    slot SMALLINT UNSIGNED NOT NULL PRIMARY KEY COMMENT 'CRC32(order_key) % 1000'
+) ENGINE = InnoDB COMMENT = 'locks for the order of jobs; its rows stay as they are';
+
+INSERT IGNORE INTO {order_locks} (slot)
+SELECT a.d + 10 * b.d + 100 * c.d
+FROM (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4
+      UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8
+      UNION ALL SELECT 9) AS a
+CROSS JOIN (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4
+      UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8
+      UNION ALL SELECT 9) AS b
+CROSS JOIN (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4
+      UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8
+      UNION ALL SELECT 9) AS c;
+
+ALTER TABLE {jobs} COMMENT = 'celery-mysqllock schema 6';

@@ -1,0 +1,82 @@
+"""Ordered jobs: how they get into the line of their key, and who moves it up besides their ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.exceptions import DatabaseError
+from celery_mysqllock.jobs.bell import wake
+from celery_mysqllock.jobs.claims import Claims
+from celery_mysqllock.jobs.lines import slots
+from celery_mysqllock.jobs.retry import retried
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from celery_mysqllock.jobs.lines import OrderKey
+
+# Keys with waiting jobs that are looked at in one go, and places of one key that are filled.
+_KEYS, _PLACES = 5000, 100
+
+
+class OrderedJobs(Claims):
+    """The job table as the place of lines; ``Claims`` says what it takes."""
+
+    def order_keys(self, ids: Collection[int]) -> list[str]:
+        """The order keys of those of the jobs that have one, each as often as there are such."""
+        return self._order_keys("order_keys_with", ids=list(ids)) if ids else []
+
+    def admit(self, keys: Sequence[str]) -> None:
+        """Queue the next jobs of these order keys, as far as their limits allow, and ring.
+
+        For who has stored jobs as waiting, or has ended some, and has committed that.
+
+        Args:
+            keys: The order keys, each as often as it may have a free place.
+        """
+        if keys:
+            _, queued = retried(lambda: self._admit(keys, {}))
+            self._ring({row[1] for row in queued})
+
+    def fill_gaps(self, after: str = "") -> str:
+        """Queue the next of each order key that has fewer active jobs than it may have.
+
+        Who ends a job lets the next go; this is for jobs that were deleted or changed by hand.
+
+        Args:
+            after: Look at the keys that follow this one.
+
+        Returns:
+            The last key that was looked at, to go on after it; nothing when it was the last of all.
+        """
+        rows = self._session.query(self._sql["find_waiting"], {"after": after, "limit": _KEYS})
+        self.admit([key for key, free in rows for _ in range(min(free, _PLACES))])
+        return rows[-1][0] if len(rows) == _KEYS else ""
+
+    def _put_in_line(self, order: OrderKey, values: dict[str, Any]) -> int:
+        """Store a job in its line, and ring when it is its turn; the job's id."""
+        values |= {"slot": slots([order.text])[0], "too_many": order.limit + 1}
+        statements = (self._sql["put_in_line"], self._sql["queue_new"])
+        script = "; ".join(["BEGIN", *statements, "COMMIT", self._sql["find_sleeper"]])
+
+        def put() -> list[Any]:
+            with self._session.undivided():
+                return self._session.script(script, values)
+
+        _, stored, queued, _, ((row_id, sleeper),) = retried(put)
+        if stored != 1:
+            raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
+        if queued:
+            wake(self._session, sleeper)
+        return int(row_id)
+
+    def _bury_worn_out(self, owner: str, max_deliveries: int, reason: str) -> int:
+        """Keep as dead what has been delivered too often; returns how many jobs that are."""
+        values = {"owner": owner, "max_deliveries": max_deliveries, "reason": reason}
+        keys = self._order_keys("order_keys_of", owner=owner)
+        if not keys:
+            return self._change("bury_worn_out_claims_of", **values)
+        statement = self._sql["bury_worn_out_claims_of"]
+        (buried,), queued = retried(lambda: self._admit(keys, values, statement))
+        self._ring({row[1] for row in queued})
+        return int(buried)

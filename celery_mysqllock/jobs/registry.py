@@ -1,0 +1,58 @@
+"""The list of the consumers that live, for people to look at."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.jobs.ephemeral import table_names
+from celery_mysqllock.jobs.retry import retried
+from celery_mysqllock.mysql import Statements
+from celery_mysqllock.settings import check_identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from celery_mysqllock.mysql import Session
+
+_NAME_LIMIT = 255
+
+
+class Registry:
+    """Who consumes what.
+
+    Args:
+        session: An open session.
+        table: The job table's name.
+    """
+
+    def __init__(self, session: Session, table: str = "jobs") -> None:
+        self._session = session
+        name = check_identifier("table", table)
+        self._sql = Statements(__package__, "registry.sql", **table_names(name))
+
+    def add(self, identity: str, name: str, queues: Iterable[str]) -> None:
+        """A consumer lives.
+
+        Args:
+            identity: Its identity.
+            name: What people know it by.
+            queues: What it consumes from.
+        """
+        self._change("add", identity, name=name[:_NAME_LIMIT], queues=_written(queues))
+
+    def set_queues(self, identity: str, queues: Iterable[str]) -> None:
+        """The consumer consumes from these queues now."""
+        self._change("set_queues", identity, queues=_written(queues))
+
+    def remove(self, identity: str) -> None:
+        """The consumer has ended."""
+        self._change("remove", identity)
+
+    def _change(self, statement: str, identity: str, **values: Any) -> None:  # noqa: ANN401 - SQL values
+        parameters = {"identity": identity, **values}
+        retried(lambda: self._session.execute(self._sql[statement], parameters))
+
+
+def _written(queues: Iterable[str]) -> str:
+    return json.dumps(sorted(queues), ensure_ascii=False)

@@ -1,0 +1,66 @@
+"""How many jobs of each queue a consumer has ended: counted in memory, written now and then."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from celery_mysqllock.jobs.job import ClaimedJob, Settlement
+
+# Seconds between two writes. Each goes with a transaction that there is anyway.
+_INTERVAL = 1.0
+
+
+class Throughput:
+    """Counts what one consumer ends, which is what it acknowledges or buries. For any thread.
+
+    Args:
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._mutex = threading.Lock()
+        self._queues: dict[int, str] = {}
+        self._ended: Counter[str] = Counter()
+        self._next_write = clock()
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether something has been counted and not been written."""
+        return bool(self._ended)
+
+    def note(self, claimed: Iterable[ClaimedJob]) -> None:
+        """Remember which queues these jobs are of."""
+        with self._mutex:
+            self._queues.update((job.id, job.queue) for job in claimed)
+
+    def take(self, settled: Settlement) -> Mapping[str, int]:
+        """Count what is settled, and return what is to be written now, by queue.
+
+        A job counts once, however often it is settled.
+        """
+        with self._mutex:
+            aside = [job_id for job_id, _ in settled.put_aside]
+            for job_id in (*settled.released, *settled.unclaimed, *aside):
+                self._queues.pop(job_id, None)
+            for job_id in [*settled.acked, *(job_id for job_id, _ in settled.buried)]:
+                queue = self._queues.pop(job_id, None)
+                if queue is not None:
+                    self._ended[queue] += 1
+            now = self._clock()
+            if not self._ended or now < self._next_write:
+                return {}
+            self._next_write = now + _INTERVAL
+            ended, self._ended = self._ended, Counter()
+            return ended
+
+    def put_back(self, ended: Mapping[str, int]) -> None:
+        """It could not be written."""
+        with self._mutex:
+            self._ended.update(ended)

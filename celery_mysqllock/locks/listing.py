@@ -1,0 +1,176 @@
+"""Which locks of a namespace are held and waited for, and by whom, as far as the server tells.
+
+MySQL keeps a list in ``performance_schema``, MariaDB with ``performance_schema=ON`` and its
+instrument on, or with the plugin METADATA_LOCK_INFO. Where there is no list, or this user may not
+read it, the cards of the sessions that this user sees tell what they hold; so what is missing are
+locks that were taken less than half a second ago, and those of other programs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, TableMissing
+from celery_mysqllock.locks.card import read_card
+from celery_mysqllock.locks.holder import read_holder
+from celery_mysqllock.mysql import Statements, is_in_namespace, used_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from celery_mysqllock.locks.holder import Holder
+    from celery_mysqllock.mysql import Session
+
+_statements = Statements("celery_mysqllock.locks", "listing.sql")
+# The GET_LOCK that a session waits in; those of the same statement that do not wait have a 0.
+_WAITS = re.compile(r"GET_LOCK\('([^']*)', ?[1-9]\d*\)")
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """Who waits for a lock. Each attribute but the first is None when the server does not tell.
+
+    Attributes:
+        connection_id: The server's number for the session that waits.
+        user: The MySQL user.
+        host: The client's address and port, as the server sees it.
+        seconds: For how long at least: who waits for more than a minute begins anew each minute.
+    """
+
+    connection_id: int
+    user: str | None = None
+    host: str | None = None
+    seconds: int | None = None
+
+    def __str__(self) -> str:
+        who = f" of {self.user} from {self.host}" if self.user else ""
+        since = "" if self.seconds is None else f", for {self.seconds} s or more"
+        return f"session {self.connection_id}{who}{since}"
+
+
+@dataclass(frozen=True)
+class HeldLock:
+    """A lock that somebody holds.
+
+    Attributes:
+        holder: Who, and the lock's full name.
+        waiters: Who waits for it.
+    """
+
+    holder: Holder
+    waiters: tuple[Waiter, ...]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The locks of a namespace.
+
+    Attributes:
+        locks: Those that are held, by name.
+        is_whole: Whether the server lists all of them.
+    """
+
+    locks: tuple[HeldLock, ...]
+    is_whole: bool
+
+
+class _Visible(NamedTuple):
+    """A session that this user sees."""
+
+    user: str
+    host: str
+    seconds: int
+    state: str | None
+    statement: str | None
+
+
+def list_locks(session: Session, namespace: str) -> Listing:
+    """The locks of the namespace that are held now.
+
+    Args:
+        session: Any session; what it sees depends on its user.
+        namespace: The first part of their names.
+    """
+    visible = _sessions(session)
+    tickets = _from_server(session)
+    held = _from_cards(session, visible) if tickets is None else _held(tickets)
+    waiting = [*_waiting_in(visible), *_waiting(tickets or ())]
+    names = {name for name, _ in waiting} - held.keys()
+    held |= {name: used for name in names if (used := used_by(session, name)) is not None}
+    locks = tuple(
+        HeldLock(read_holder(session, held[name], name), _waiters(name, waiting, visible))
+        for name in sorted(held)
+        if is_in_namespace(name, namespace)
+    )
+    return Listing(locks, is_whole=tickets is not None)
+
+
+def read_lock(session: Session, name: str) -> HeldLock | None:
+    """One lock by its full name, None when it is free."""
+    connection_id = used_by(session, name)
+    if connection_id is None:
+        return None
+    visible = _sessions(session)
+    waiting = [*_waiting_in(visible), *_waiting(_from_server(session) or ())]
+    holder = read_holder(session, connection_id, name)
+    return HeldLock(holder, _waiters(name, waiting, visible))
+
+
+def lists_locks(session: Session) -> bool:
+    """Whether the server has a list of all locks that this session's user may read."""
+    return _from_server(session) is not None
+
+
+def _sessions(session: Session) -> dict[int, _Visible]:
+    return {row[0]: _Visible(*row[1:]) for row in session.query(_statements["sessions"])}
+
+
+_Ticket = tuple[str, int, int]  # the lock's name, a session, and whether it holds the lock
+
+
+def _from_server(session: Session) -> list[_Ticket] | None:
+    """The server's own list, None when there is none for this user."""
+    for source in ("metadata_locks", "metadata_lock_info"):
+        try:
+            if source != "metadata_locks" or session.value(_statements["is_instrumented"]):
+                return session.query(_statements[source])
+        except ConnectionLost:
+            raise
+        except (DatabaseError, TableMissing):
+            continue  # not there, or not for this user
+    return None
+
+
+def _held(tickets: Iterable[_Ticket]) -> dict[str, int]:
+    return {name: connection_id for name, connection_id, is_held in tickets if is_held}
+
+
+def _from_cards(session: Session, visible: Iterable[int]) -> dict[str, int]:
+    cards = {connection_id: read_card(session, connection_id) for connection_id in visible}
+    return {card.name: held_by for held_by, card in cards.items() if card and card.name}
+
+
+def _waiting(tickets: Iterable[_Ticket]) -> Iterator[tuple[str, int]]:
+    return ((name, connection_id) for name, connection_id, is_held in tickets if not is_held)
+
+
+def _waiting_in(visible: dict[int, _Visible]) -> Iterator[tuple[str, int]]:
+    """What sessions wait for, told by the statements that they are at."""
+    for connection_id, seen in visible.items():
+        found = _WAITS.search(seen.statement or "") if seen.state == "User lock" else None
+        if found:
+            yield found[1], connection_id
+
+
+def _waiters(
+    name: str, waiting: Iterable[tuple[str, int]], visible: dict[int, _Visible]
+) -> tuple[Waiter, ...]:
+    found = sorted({connection_id for waited_for, connection_id in waiting if waited_for == name})
+    return tuple(
+        Waiter(connection_id, seen.user, seen.host, seen.seconds)
+        if (seen := visible.get(connection_id))
+        else Waiter(connection_id)
+        for connection_id in found
+    )

@@ -1,0 +1,124 @@
+"""``mysqllock queues``, ``consumers`` and ``stats`` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from celery_mysqllock.jobs.registry import Registry
+from celery_mysqllock.mysql import Address, Session, get_lock, lock_name
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from celery_mysqllock.jobs import JobTable
+
+    Command = Callable[..., subprocess.CompletedProcess[str]]
+
+ME = "a" * 32
+
+
+@pytest.fixture
+def filled(jobs: JobTable, session: Session) -> JobTable:
+    """A queue with three ready jobs, one that runs and one that is dead."""
+    for number in range(5):
+        jobs.put("emails", str(number))
+    dead, _ = jobs.claim("emails", 2, ME)
+    jobs.bury(dead.id, ME, "why")
+    Registry(session).add(ME, "celery@host-one.example", ["celery", "emails"])
+    return jobs
+
+
+@pytest.mark.usefixtures("filled")
+def test_queues_are_listed_on_lines_of_80_columns(mysqllock: Command, jobs: JobTable) -> None:
+    jobs.put("a-queue-with-quite-a-long-name-that-does-not-fit", "x")
+    done = mysqllock("queues", "list")
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == [
+        *("queue", "ready", "sched.", "waiting", "running", "dead", "done", "oldest", "jobs/s"),
+        "paused",
+    ]
+    (line,) = (line.split() for line in lines if line.startswith("emails"))
+    assert line[:7] == ["emails", "3", "0", "0", "1", "1", "0"]
+
+
+@pytest.mark.usefixtures("filled")
+def test_queues_are_listed_for_programs(mysqllock: Command) -> None:
+    (queue,) = json.loads(mysqllock("queues", "list", "--json").stdout)
+    assert (queue["queue"], queue["ready"], queue["paused_at"]) == ("emails", 3, None)
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_queue_is_paused_and_resumed(mysqllock: Command, jobs: JobTable) -> None:
+    done = mysqllock("queues", "pause", "emails")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "emails is paused.\n", "")
+    assert jobs.claim("emails", 1, ME) == []
+    assert mysqllock("queues", "list").stdout.splitlines()[1].split()[-1] == "s"  # 0 s ago
+    assert mysqllock("queues", "resume", "emails").stdout == "emails is resumed.\n"
+    assert len(jobs.claim("emails", 1, ME)) == 1
+    assert mysqllock("queues", "resume", "emails").stdout == "emails was not paused.\n"
+
+
+def test_pausing_what_nobody_knows_says_so(mysqllock: Command) -> None:
+    done = mysqllock("queues", "pause", "emials")
+    assert done.returncode == 0
+    assert "Nobody has declared a queue emials" in done.stderr
+
+
+def test_purging_asks_first(mysqllock: Command, filled: JobTable) -> None:
+    assert mysqllock("queues", "purge", "emails", answer="n\n").returncode == 1
+    assert filled.count_ready("emails") == 3
+    done = mysqllock("queues", "purge", "emails", "--yes")
+    assert (done.returncode, done.stdout) == (0, "emails: 3 purged.\n")
+    assert filled.count_ready("emails") == 0
+    again = mysqllock("queues", "purge", "emails", "--yes", "--json")
+    assert json.loads(again.stdout) == {"purged": 0}
+
+
+def test_a_queue_is_moved(mysqllock: Command, filled: JobTable) -> None:
+    done = mysqllock("queues", "move", "emails", "--to", "slow")
+    assert (done.returncode, done.stdout) == (0, "emails: 3 moved to slow.\n")
+    assert filled.count_ready("slow") == 3
+    same = mysqllock("queues", "move", "slow", "--to", "slow")
+    assert same.returncode == 1
+    assert "in slow already" in same.stderr
+
+
+@pytest.mark.usefixtures("filled")
+def test_consumers_are_listed(mysqllock: Command, session: Session) -> None:
+    dead = mysqllock("consumers").stdout.splitlines()
+    assert dead[0].split() == ["name", "identity", "alive", "claims", "since", "queues"]
+    assert dead[1].split()[:4] == ["celery@host-one.example", ME[:12], "no", "1"]
+    get_lock(session, lock_name(session.address.database, "consumer", ME), 0)
+    (one,) = json.loads(mysqllock("consumers", "--json").stdout)
+    assert (one["name"], one["identity"], one["is_alive"]) == ("celery@host-one.example", ME, True)
+    assert one["queues"] == ["celery", "emails"]
+
+
+@pytest.mark.usefixtures("filled")
+def test_stats_are_the_totals_and_the_servers_health(mysqllock: Command, url: str) -> None:
+    with Session(Address.parse(url)) as forgotten:
+        forgotten.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        forgotten.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        forgotten.query("SELECT * FROM jobs")
+        done = mysqllock("stats")
+        stats = json.loads(mysqllock("stats", "--json").stdout)
+    assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "3 ready, 0 scheduled, 0 waiting, 1 running, 1 dead, 0 done" in done.stdout
+    assert f"by session {forgotten.connection_id} of " in done.stdout
+    assert stats["totals"]["ready"] == 3
+    oldest = stats["server"]["oldest_transaction"]
+    assert oldest["connection_id"] == forgotten.connection_id
+
+
+@pytest.mark.parametrize("command", ["jobs", "queues"])
+def test_help_needs_no_server(command: str, mysqllock: Command) -> None:
+    done = mysqllock("--url", "mysql://nobody@127.0.0.1:1/none", command, "--help")
+    assert done.returncode == 0
+    assert "list" in done.stdout

@@ -1,0 +1,154 @@
+"""Which locks are held and waited for, told by servers that list them or do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from celery_mysqllock.locks.listing import list_locks, read_lock
+from celery_mysqllock.mysql import Address, Session, get_lock
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from celery_mysqllock.devserver import DevServer
+    from celery_mysqllock.locks.listing import HeldLock
+    from tests.locks.conftest import Hold, MakeMySQLLock
+
+_INSTRUMENTED = (
+    "--performance-schema=ON",
+    "--performance-schema-instrument=wait/lock/metadata/sql/mdl=ON",
+)
+
+
+@pytest.fixture
+def namespace(url: str) -> str:
+    return Address.parse(url).database
+
+
+@pytest.fixture
+def nobody(session: Session, url: str) -> Iterator[Session]:
+    """A session of a user without a privilege beyond its database, who may read no list."""
+    address = replace(Address.parse(url), user="nobody", password="none")  # noqa: S106 - a test's
+    session.execute("CREATE USER nobody@'%%' IDENTIFIED BY 'none'", ())
+    try:
+        session.execute(f"GRANT SELECT ON `{address.database}`.* TO nobody@'%'")
+        with Session(address) as other:
+            yield other
+    finally:
+        session.execute("DROP USER nobody@'%%'", ())
+
+
+def locks_by_name(session: Session, namespace: str) -> dict[str, HeldLock]:
+    return {lock.holder.name: lock for lock in list_locks(session, namespace).locks}
+
+
+def test_a_held_lock_is_listed_with_its_holder_and_those_who_wait(
+    session: Session, namespace: str, hold: Hold, start: Hold
+) -> None:
+    holding = hold(note="task 7")
+    for _ in range(2):
+        start()
+
+    def listed() -> HeldLock | None:
+        lock = locks_by_name(session, namespace).get(f"{namespace}:it")
+        return lock if lock and lock.holder.note and len(lock.waiters) == 2 else None
+
+    lock = eventually(listed)
+    assert lock is not None
+    assert lock.holder.process is not None
+    assert (lock.holder.process.pid, lock.holder.note) == (holding.pid, "task 7")
+    assert {waiter.user for waiter in lock.waiters} == {session.address.user}
+    assert all(waiter.seconds is not None for waiter in lock.waiters)
+    alone = read_lock(session, f"{namespace}:it")
+    assert alone is not None
+    assert {waiter.connection_id for waiter in alone.waiters} == {
+        waiter.connection_id for waiter in lock.waiters
+    }
+
+
+def test_the_first_in_the_line_of_several_slots_waits_for_one_of_them(
+    session: Session, namespace: str, hold: Hold, start: Hold
+) -> None:
+    hold(limit=2)
+    hold(limit=2)
+    start(limit=2)
+
+    def waited_for() -> bool:
+        locks = locks_by_name(session, namespace)
+        slots = {f"{namespace}:it:{slot}" for slot in range(2)}
+        return slots <= locks.keys() and any(locks[slot].waiters for slot in slots)
+
+    eventually(waited_for)
+
+
+def test_locks_of_other_namespaces_are_left_out(
+    session: Session, namespace: str, mysql_lock: MakeMySQLLock
+) -> None:
+    with mysql_lock("mine"), mysql_lock("theirs", namespace="elsewhere"):
+        eventually(lambda: locks_by_name(session, namespace))
+        eventually(lambda: locks_by_name(session, "elsewhere"))
+        assert locks_by_name(session, namespace).keys() == {f"{namespace}:mine"}
+        assert locks_by_name(session, "elsewhere").keys() == {"elsewhere:theirs"}
+
+
+def test_a_long_name_is_found_by_its_namespace(
+    session: Session, namespace: str, mysql_lock: MakeMySQLLock
+) -> None:
+    lock = mysql_lock("É" * 100)
+    with lock:
+        eventually(lambda: lock.name in locks_by_name(session, namespace))
+
+
+def test_a_released_lock_is_not_listed(
+    session: Session, namespace: str, mysql_lock: MakeMySQLLock
+) -> None:
+    with mysql_lock():
+        eventually(lambda: locks_by_name(session, namespace))
+    assert list_locks(session, namespace).locks == ()
+    assert read_lock(session, f"{namespace}:it") is None
+
+
+def test_a_user_who_may_see_nothing_is_told_so(
+    nobody: Session, namespace: str, mysql_lock: MakeMySQLLock
+) -> None:
+    with mysql_lock():
+        listing = list_locks(nobody, namespace)
+        assert (listing.locks, listing.is_whole) == ((), False)
+        lock = read_lock(nobody, f"{namespace}:it")
+        assert lock is not None
+        assert lock.holder.user is None
+
+
+def test_without_a_list_a_users_own_locks_are_found_by_their_cards(
+    nobody: Session, namespace: str, mysql_lock: MakeMySQLLock
+) -> None:
+    own = mysql_lock(url=nobody.address, note="mine")
+    with own:
+        eventually(lambda: locks_by_name(nobody, namespace))
+        (lock,) = list_locks(nobody, namespace).locks
+        assert (lock.holder.name, lock.holder.note) == (own.name, "mine")
+
+
+def test_a_server_with_a_list_shows_what_any_program_holds(
+    start_server: Callable[..., DevServer],
+) -> None:
+    server = start_server(*_INSTRUMENTED)
+    with (
+        Session(Address.parse(server.url)) as session,
+        Session(Address.parse(server.url)) as other,
+    ):
+        get_lock(other, "shop:of another program", 0)
+        listing = list_locks(session, "shop")
+        assert listing.is_whole
+        (lock,) = listing.locks
+        assert lock.holder.name == "shop:of another program"
+        assert lock.holder.connection_id == other.connection_id
+        session.send("DO GET_LOCK('shop:of another program', 20)")
+        (waiter,) = eventually(lambda: list_locks(other, "shop").locks[0].waiters)
+        assert waiter.connection_id == session.connection_id
+        other.value("SELECT RELEASE_LOCK('shop:of another program')")
+        session.receive()
