@@ -7,8 +7,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-mysql conformance torture run-lock faults adoption unique order bench bench-scale docs matrix \
-	lint format clean
+.PHONY: help demo test test-mysql conformance torture run-lock faults adoption unique order bench bench-scale docs \
+	matrix beat lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is to make
@@ -54,6 +54,9 @@ bench: $(VENV)/.bench  ## Measure beside Redis, RabbitMQ and SQLAlchemy (11 minu
 
 bench-scale: $(VENV)/.bench  ## Backlogs to 5e6 rows, fleets to 32, 1e5 delayed tasks (2 minutes)
 	$(BIN)/python -m benchmarks.broker.scale
+
+beat: $(VENV)/.demo  ## Kill the active one of three beats every 20 s (10 minutes)
+	$(BIN)/python -m benchmarks.beat
 
 docs: $(VENV)/.docs  ## Build the documentation as a site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

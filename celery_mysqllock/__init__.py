@@ -18,9 +18,11 @@ from celery_mysqllock.exceptions import (
     LockTimeout,
     MySQLLockError,
     OtherInstanceError,
+    TransactionError,
 )
 
 if TYPE_CHECKING:
+    from celery_mysqllock.broker.transaction import transaction
     from celery_mysqllock.locks import MySQLLock
     from celery_mysqllock.tasks import SingleInstanceTask, single_instance
 
@@ -34,7 +36,9 @@ __all__ = [
     "MySQLLockError",
     "OtherInstanceError",
     "SingleInstanceTask",
+    "TransactionError",
     "single_instance",
+    "transaction",
 ]
 
 TRANSPORT_ALIASES.setdefault("mysql", "celery_mysqllock.broker:Transport")
@@ -44,6 +48,7 @@ _LAZY = {
     "MySQLLock": "celery_mysqllock.locks",
     "SingleInstanceTask": "celery_mysqllock.tasks",
     "single_instance": "celery_mysqllock.tasks",
+    "transaction": "celery_mysqllock.broker.transaction",
 }
 
 

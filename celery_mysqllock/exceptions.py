@@ -162,6 +162,10 @@ class TableMismatch(JobTableError):
     """A table of that name exists but has another shape; nothing was changed."""
 
 
+class TransactionError(JobTableError):
+    """The job cannot be a part of the transaction, so nothing was stored."""
+
+
 class InvalidJob(JobTableError):
     """The row holds no message that can run."""
 

@@ -110,6 +110,18 @@ class LockSettings:
 
 
 @dataclass(frozen=True)
+class BeatSettings:
+    """How ``celery beat -S mysqllock`` works; each name begins with ``mysqllock_beat_``.
+
+    Attributes:
+        catch_up: Seconds for which a tick is sent late when no beat could send it in time. What is
+            older is left out, save the last tick of each task.
+    """
+
+    catch_up: float = _setting(60.0, "seconds from 0 to 86400", _is_number(0, 86400))
+
+
+@dataclass(frozen=True)
 class BrokerSettings:
     """The options of the mysql:// transport, in ``broker_transport_options``.
 
@@ -180,7 +192,7 @@ def read_settings(
     """Check the values and make settings of that kind of them.
 
     Args:
-        kind: ``LockSettings`` or ``BrokerSettings``.
+        kind: ``LockSettings``, ``BeatSettings`` or ``BrokerSettings``.
         values: What the user has set, by name.
         source: How a name is spelled for the user, such as ``mysqllock_{name}``.
         ignore: Names that belong to somebody else.

@@ -1,84 +1,223 @@
-"""Celery's scheduler behind a named lock: the beat that holds it sends, the others wait in line."""
+"""Celery's scheduler on a lock and tables: the beat that holds it sends, the others wait."""
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from celery.beat import PersistentScheduler
+from celery.beat import Scheduler as CeleryScheduler
 from celery.utils.log import get_logger
+from kombu.utils.objects import cached_property
 
-from celery_mysqllock.locks import new_lock
-from celery_mysqllock.tasks.configuration import lock_settings
+from celery_mysqllock.beat.active import Active
+from celery_mysqllock.beat.outbox import OutboxTransport
+from celery_mysqllock.beat.place import find_place
+from celery_mysqllock.beat.sending import AfterClaim, InTransaction
+from celery_mysqllock.exceptions import (
+    CannotConnect,
+    ConnectionLost,
+    DatabaseError,
+    LockError,
+    LockLost,
+    MultiPrimaryServer,
+    MySQLLockError,
+)
+from celery_mysqllock.jobs import EphemeralQueues, JobTable, Schedule
+from celery_mysqllock.jobs.schedule import check_schedule
+from celery_mysqllock.locks import MySQLLock
+from celery_mysqllock.mysql import Session
+from celery_mysqllock.settings import BeatSettings
+from celery_mysqllock.tasks.configuration import configured
 
 if TYPE_CHECKING:
-    from celery_mysqllock.locks import MemoryLock, MySQLLock
+    from celery.beat import ScheduleEntry
+
+    from celery_mysqllock.beat.outbox import Outbox
+    from celery_mysqllock.beat.sending import Sending
 
 logger = get_logger(__name__)
 
 # Seconds that a standby waits in the server's line before it looks whether it should stop. The
 # server hands the lock over at once; this is no polling interval.
 _IN_LINE = 5
+# Seconds after which the server is tried again that could not be reached, or a lock that was not
+# to be had.
+_RETRY = 2.0
 
 
-class Scheduler(PersistentScheduler):
+class Scheduler(CeleryScheduler):
     """``celery -A app beat -S mysqllock``, on as many hosts as you like.
 
     The beat that holds the named lock ``<namespace>:beat`` is the active one. When it dies, the
-    server frees the lock and the next in line goes on within milliseconds. It counts its
-    intervals from then on: what the dead one has sent is not sent again, and a tick that was due
-    in the moment between the two is left out.
+    server frees the lock and the next in line goes on within milliseconds, from where the schedule
+    in the database says that the dead one stood. No tick is sent twice, and none is left out that
+    was due in the meantime.
 
     Raises:
-        SettingsError: The app names no server for its locks; see ``mysqllock_url``.
+        SettingsError: A setting is wrong, or the app names no database.
+        TableMissing, TableMismatch: The tables are not there, or not of this release.
+        LoginRefused, UnknownDatabase, MissingPrivilege: The server says no.
     """
 
+    # Seconds, unless the app or the command line says otherwise: how late an edit of the table is
+    # seen.
+    max_interval = 5
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's
-        self._lock: MySQLLock | MemoryLock | None = None
+        self._active: Active | None = None
+        self._lock: MySQLLock | None = None
         self._is_standby = False
+        self._is_at_work = False
         super().__init__(*args, **kwargs)
 
-    def tick(self, *args: Any, **kwargs: Any) -> float:  # noqa: ANN401 - Celery's
-        """Send what is due if this beat is the active one; seconds until the next tick."""
-        if not self._is_active():
+    def setup_schedule(self) -> None:
+        """Check the settings and the tables; a server that is away is waited for later."""
+        self._place = find_place(self.app)
+        self._settings = configured(self.app, BeatSettings, "mysqllock_beat_{name}")
+        self._configured()  # what is wrong in it is seen at the start
+        with suppress(CannotConnect), Session(self._place.address) as session:
+            check_schedule(session, self._place.table)
+        self._lock = MySQLLock(
+            "beat",
+            url=self._place.address,
+            namespace=self._place.locks.namespace,
+            session_timeout=self._place.locks.session_timeout,
+            note="beat",
+            allow_multi_primary=self._place.locks.allow_multi_primary,
+        )
+
+    # -- Celery's turns ---------------------------------------------------------------------------
+
+    def tick(self, *_: Any, **__: Any) -> float:  # noqa: ANN401 - Celery's
+        """Send one task that is due, if this beat is the active one; seconds until the next."""
+        self._is_at_work = True
+        try:
+            if not self._has_turn():
+                return 0.0
+            return self._work()
+        except MultiPrimaryServer:
+            raise
+        except (ConnectionLost, LockLost) as error:
+            if self._active is None:
+                return self._pause(error)
+            self._lose(str(error))
             return 0.0
-        seconds: float = super().tick(*args, **kwargs)
-        return seconds
+        except (DatabaseError, LockError) as error:
+            return self._pause(error)
+        finally:
+            self._is_at_work = False
 
     def close(self) -> None:
-        """Hand over to the next in line and store the schedule."""
-        if self._lock is not None and self._lock.owned():
-            self._lock.release()
+        """Hand over to the next in line."""
+        if self._is_at_work:
+            # A signal has come in the middle of a statement. Celery closes again on its way out.
+            return
+        self._step_down()
         super().close()
 
-    def _is_active(self) -> bool:
-        if self._lock is not None and self._lock.owned():
-            return True
-        if self._lock is not None:
-            logger.warning("This beat has lost its lock.")
-            self._lock, self._is_standby = None, True
-        return self._take_turn()
-
-    def _take_turn(self) -> bool:
-        settings = lock_settings(self.app)
-        lock = new_lock(
-            "beat",
-            url=settings.url or "",
-            namespace=settings.namespace,
-            session_timeout=settings.session_timeout,
-            note="beat",
-        )
-        if not lock.acquire(_IN_LINE if self._is_standby else 0):
+    def _has_turn(self) -> bool:
+        lock = self._own_lock
+        if self._active is not None:
+            if lock.owned():
+                return True
+            self._lose("its session has ended")
+        # whole seconds, and not longer than somebody who wants to stop this thread may wait
+        wait = min(_IN_LINE, math.ceil(self.max_interval)) if self._is_standby else 0
+        if not lock.acquire(wait):
             if not self._is_standby:
                 logger.info("Another beat is active; this one stands by.")
             self._is_standby = True
             return False
-        if self._is_standby:
-            self._count_from_now()
-        self._lock, self._is_standby = lock, False
+        self._is_standby = False
+        self._active = self._activate(lock)
         logger.info("This beat is the active one.")
         return True
 
-    def _count_from_now(self) -> None:
-        for entry in self.schedule.values():
-            entry.last_run_at = entry.default_now()
-        self._heap = None  # Celery's own; None has it made anew
+    def _activate(self, lock: MySQLLock) -> Active:
+        place, session = self._place, lock.session
+        schedule = Schedule(session, place.table, lock.name)
+        sending: Sending = AfterClaim(schedule, self._ensure_connected, self.publish)
+        if place.broker is not None:
+            sending = InTransaction(
+                schedule,
+                JobTable(session, place.table, namespace=place.bells),
+                EphemeralQueues(session, place.table, namespace=place.bells),
+                self.outbox,
+                self.publish,
+            )
+        catch_up = timedelta(seconds=self._settings.catch_up)
+        active = Active(self.app, schedule, sending, lock.check, catch_up)
+        active.take_over(self._configured())
+        return active
+
+    def _work(self) -> float:
+        if self._active is None:
+            return 0.0
+        seconds = self._active.turn()
+        self.data = self._active.entries
+        return min(seconds, self.max_interval)
+
+    def _lose(self, reason: str) -> None:
+        logger.warning("This beat has lost its lock; it sends nothing and stands by: %s", reason)
+        self._step_down()
+
+    def _pause(self, error: MySQLLockError) -> float:
+        logger.error("This beat cannot work now, and tries again in %g seconds: %s", _RETRY, error)
+        self._step_down()
+        return _RETRY
+
+    def _step_down(self) -> None:
+        had, self._active = self._active is not None, None
+        self._is_standby = self._is_standby or had
+        self._drop_connection()
+        if self._lock is not None:
+            with suppress(MySQLLockError):
+                self._lock.release()
+
+    @property
+    def _own_lock(self) -> MySQLLock:
+        assert self._lock is not None, "setup_schedule has not been called"  # noqa: S101
+        return self._lock
+
+    # -- what the configuration says --------------------------------------------------------------
+
+    def _configured(self) -> dict[str, ScheduleEntry]:
+        self.data = {}
+        self.merge_inplace(self.app.conf.beat_schedule)
+        self.install_default_entries(self.data)
+        entries: dict[str, ScheduleEntry] = self.data
+        return entries
+
+    # -- what publishes ---------------------------------------------------------------------------
+
+    @cached_property
+    def connection(self) -> Any:  # noqa: ANN401 - kombu's
+        """The connection to the broker; into an outbox, where that is the schedule's database."""
+        if self._place.broker is None:
+            return self.app.connection_for_write()
+        # That server alone: a connection that switches to another URL is no outbox any more.
+        return self.app.connection(self._place.broker, transport=OutboxTransport)
+
+    def outbox(self) -> Outbox:
+        """What was published into this beat's outbox."""
+        kept: Outbox = self.connection.transport.outbox
+        return kept
+
+    def publish(self, entry: ScheduleEntry) -> Any:  # noqa: ANN401 - Celery's result
+        """Publish the entry's task as Celery's beat does.
+
+        Raises:
+            OperationalError: The broker cannot be reached.
+            SchedulingError: It could not be published; what went wrong is its context.
+        """
+        return self.apply_async(entry, producer=self.producer, advance=False)
+
+    def _drop_connection(self) -> None:
+        self.__dict__.pop("producer", None)
+        connection = self.__dict__.pop("connection", None)
+        if connection is not None:
+            # its server may be gone
+            with suppress(Exception):
+                connection.release()

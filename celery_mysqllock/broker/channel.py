@@ -12,6 +12,7 @@ from celery_mysqllock.broker.delivery import Delivery
 from celery_mysqllock.broker.prefetch import Prefetch
 from celery_mysqllock.broker.row import row_id
 from celery_mysqllock.broker.settling import Settling
+from celery_mysqllock.broker.transaction import transaction_for
 from celery_mysqllock.exceptions import InvalidJob, JobExists
 from celery_mysqllock.jobs import Placement
 
@@ -54,12 +55,18 @@ class Channel(Settling):
         A message with a property ``order_key`` is delivered when no more than ``order_limit`` jobs
         of the key, less one, are ahead of it.
 
+        Inside of ``celery_mysqllock.transaction`` a job becomes a part of that transaction.
+
         Raises:
             JobExists: The message has a property ``unique_key``, and a job has the same; nothing
                 was stored.
+            TransactionError: It cannot be a part of the transaction; nothing was stored.
         """
         self._inplace_augment_message(message, exchange, routing_key)
         ephemeral, durable = self._route(message, exchange, routing_key)
+        jobs = self.connection.jobs
+        if (transaction := transaction_for(message, ephemeral, durable)) is not None:
+            jobs = transaction.jobs(self.connection.sessions)
         if ephemeral:
             self.connection.ephemeral.put(
                 ephemeral,
@@ -70,7 +77,7 @@ class Channel(Settling):
         unique = rows.unique(message)
         for queue in durable:
             try:
-                self.connection.jobs.put(
+                jobs.put(
                     queue,
                     rows.write(message),
                     priority=self._get_message_priority(message),

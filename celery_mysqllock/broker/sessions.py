@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.broker.node import node_name
-from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, SettingsError
+from celery_mysqllock.exceptions import (
+    ConnectionLost,
+    DatabaseError,
+    MySQLLockError,
+    SettingsError,
+)
 from celery_mysqllock.jobs import (
     Bell,
     Consumer,
+    EnlistedJobs,
     EphemeralQueues,
     JobTable,
     Migrations,
+    News,
     Stream,
     Sweeper,
     Throughput,
@@ -22,9 +30,11 @@ from celery_mysqllock.mysql import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celery_mysqllock.exceptions import MySQLLockError
     from celery_mysqllock.mysql import Address
+    from celery_mysqllock.mysql.borrowed import Borrowed
     from celery_mysqllock.settings import BrokerSettings
+
+logger = logging.getLogger(__name__)
 
 
 class Sessions:
@@ -104,6 +114,33 @@ class Sessions:
             legacy_lock=self._settings.legacy_lock,
             throughput=self._throughput,
         )
+
+    def enlist(self, borrowed: Borrowed) -> EnlistedJobs:
+        """The job table inside a transaction of that connection."""
+        return EnlistedJobs(
+            borrowed,
+            self.main,
+            self._settings.table,
+            namespace=self._namespace,
+            on_commit=self._tell_after_commit,
+        )
+
+    def _tell_after_commit(self, news: News) -> None:
+        """Wake whom jobs concern that are committed; never an error, as they are."""
+        try:
+            try:
+                news.tell(self.jobs)
+            except ConnectionLost:
+                # the transaction may have taken longer than this connection was kept
+                with Session(self.address) as session:
+                    news.tell(self._job_table(session))
+        except MySQLLockError as error:
+            logger.warning(
+                "Jobs are committed, and found within polling_interval (%g s), as nobody could be "
+                "rung: %s",
+                self._settings.polling_interval,
+                error,
+            )
 
     @property
     def consumes(self) -> bool:

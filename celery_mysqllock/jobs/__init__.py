@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery_mysqllock.jobs.bell import Bell
 from celery_mysqllock.jobs.consumer import Consumer
 from celery_mysqllock.jobs.control import Control
+from celery_mysqllock.jobs.enlisted import EnlistedJobs, News
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueues
 from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
 from celery_mysqllock.jobs.job import ClaimedJob, Placement, Settlement
@@ -19,6 +20,7 @@ from celery_mysqllock.jobs.records import (
     Selection,
     ServerHealth,
 )
+from celery_mysqllock.jobs.schedule import Periodic, Schedule
 from celery_mysqllock.jobs.stream import Stream
 from celery_mysqllock.jobs.sweeper import Sweeper
 from celery_mysqllock.jobs.table import JobTable
@@ -35,16 +37,20 @@ __all__ = [
     "Consumer",
     "ConsumerStatus",
     "Control",
+    "EnlistedJobs",
     "EphemeralQueues",
     "Inspection",
     "Job",
     "JobStatus",
     "JobTable",
     "Migrations",
+    "News",
     "OpenTransaction",
     "OrderKey",
+    "Periodic",
     "Placement",
     "QueueStatus",
+    "Schedule",
     "Selection",
     "ServerHealth",
     "Settlement",

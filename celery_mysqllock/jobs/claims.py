@@ -37,6 +37,7 @@ class Claims:
         retains: Whether acked jobs stay as finished.
         legacy_lock: The lock round which older programs take jobs, None where there are none.
         throughput: Counts the jobs that end; shared by all that claim for one owner.
+        database: The database that the table is in, None for the session's own.
 
     Raises:
         SettingsError: The table's name is none.
@@ -52,11 +53,14 @@ class Claims:
         retains: bool = False,
         legacy_lock: str | None = None,
         throughput: Throughput | None = None,
+        database: str | None = None,
     ) -> None:
         self.name = check_identifier("table", table)
         self._session = session
         self._namespace = namespace or session.address.database
-        self._sql = Statements(__package__, "jobs.sql", jobs=self.name, **table_names(self.name))
+        self._sql = Statements(
+            __package__, "jobs.sql", database, jobs=self.name, **table_names(self.name)
+        )
         self._way = way_to_take(claim_method, session.server)
         self._retains = retains
         self._legacy_lock = legacy_lock

@@ -8,7 +8,7 @@ SET job_status = IF(order_key IS NULL, 0, 4), deliveries = 0, reason = NULL, fin
 WHERE id IN %(ids)s AND job_status = 3;
 
 -- name: discard
-DELETE FROM {jobs} WHERE id IN %(ids)s AND owner IS NULL;
+DELETE j FROM {jobs} AS j FORCE INDEX (PRIMARY) WHERE j.id IN %(ids)s AND j.owner IS NULL;
 
 -- name: move
 UPDATE {jobs} SET queue = %(to)s

@@ -226,4 +226,6 @@ def table_names(jobs: str) -> dict[str, str]:
         "throughput": f"{jobs}_throughput",
         "status": f"{jobs}_status",
         "order_locks": f"{jobs}_order_locks",
+        "schedule": f"{jobs}_schedule",
+        "ticks": f"{jobs}_ticks",
     }

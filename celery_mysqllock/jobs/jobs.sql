@@ -1,5 +1,9 @@
 -- Every statement on the job table, each in a named block.
 -- {jobs} is the table; values are %(name)s parameters. Ages count from the server's clock.
+--
+-- A DELETE waits for each row that it looks at and somebody has not committed yet, even if it would
+-- not delete it (an UPDATE passes such rows by). So each one is by primary key, and made to be: the
+-- server likes to read all of a small table. The form with "j" is the one that takes FORCE INDEX.
 
 -- name: put_and_find_sleeper
 -- Store one message, and find the connection of a consumer that sleeps and can be rung.
@@ -191,8 +195,8 @@ ORDER BY claim_order, id;
 
 -- name: ack
 -- Done: the rows go. The owner is the fence: a job that was given to somebody else stays.
-DELETE FROM {jobs}
-WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
+DELETE j FROM {jobs} AS j FORCE INDEX (PRIMARY)
+WHERE j.id IN %(ids)s AND j.owner = %(owner)s AND j.job_status = 1;
 
 -- name: finish
 -- Done, with retention: the rows stay as dequeued ones that are finished, and are in no line.
@@ -304,20 +308,29 @@ SELECT DISTINCT 'owner', owner, NULL FROM {ephemeral_queues} WHERE owner IS NOT 
 UNION ALL
 SELECT 'consumer', identity, NULL FROM {consumers};
 
--- name: remove_finished
--- Retention is over for some of the finished jobs.
-DELETE FROM {jobs}
+-- name: find_finished
+-- Finished jobs whose retention is over.
+SELECT id FROM {jobs}
 WHERE job_status = 1 AND finished_at < CURRENT_TIMESTAMP(6) - INTERVAL %(seconds)s SECOND
 LIMIT 1000;
+
+-- name: remove_finished
+-- They go.
+DELETE j FROM {jobs} AS j FORCE INDEX (PRIMARY)
+WHERE j.id IN %(ids)s AND j.job_status = 1 AND j.finished_at IS NOT NULL;
 
 -- name: count_ready
 -- How many jobs of the queue wait, for a consumer or for the turn of their key.
 SELECT COUNT(*) FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 4);
 
+-- name: find_unclaimed
+-- Some waiting jobs of the queue; so few that no statement locks the table for long.
+SELECT id FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 2, 4) LIMIT 5000;
+
 -- name: purge
--- Delete some waiting jobs of the queue; repeated until there are none, so that no statement
--- locks the table for long.
-DELETE FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 2, 4) LIMIT 5000;
+-- They go, unless they have been claimed meanwhile.
+DELETE j FROM {jobs} AS j FORCE INDEX (PRIMARY)
+WHERE j.id IN %(ids)s AND j.job_status IN (0, 2, 4);
 
 -- name: describe_table
 -- The table's comment, which holds its version; no row when there is no such table.

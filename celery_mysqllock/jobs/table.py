@@ -92,28 +92,18 @@ class JobTable(OrderedJobs):
             MessageTooLarge, ServerFull, ReadOnlyServer, ConnectionLost: It was not stored; after
                 ConnectionLost it may have been, as with any broker.
         """
-        check_queue_name(queue)
-        values: dict[str, Any] = {
-            "message": message,
-            "queue": queue,
-            "claim_order": HIGHEST_PRIORITY - priority,
-            "delay": delay,
-            "lifetime": lifetime,
-            "task_id": task_id if task_id and len(task_id) <= TASK_ID_LIMIT else None,
-            "unique_key": unique and unique.text,
-            "order_key": None if order is None else order.text,
-            "order_limit": None if order is None else order.limit,
-        }
-        if delay is None:
-            statement = "put_and_find_sleeper"
-            values |= zip(BELL_PARAMETERS, bells(self._namespace, queue), strict=True)
-        else:
-            statement = "put_and_find_sweeper"
-            values["sweeper"] = sweeper_lock(self._namespace)
-        if order is not None and delay is None:
-            if unique is None:
-                return self._put_in_line(order, values)
-            statement = "put_waiting"
+        statement, values = self._insert(
+            queue,
+            message,
+            priority=priority,
+            delay=delay,
+            lifetime=lifetime,
+            task_id=task_id,
+            unique=unique,
+            order=order,
+        )
+        if order is not None and unique is None and statement == "put_waiting":
+            return self._put_in_line(order, values)
         if unique is None:
             stored = retried(lambda: self._session.insert(self._sql[statement], values))
         else:
@@ -126,6 +116,78 @@ class JobTable(OrderedJobs):
         if statement == "put_waiting":
             self.admit([values["order_key"]])
         return stored.row_id
+
+    def store(
+        self,
+        queue: str,
+        message: str,
+        *,
+        unique: UniqueKey | None = None,
+        **options: Any,  # noqa: ANN401 - as put
+    ) -> None:
+        """As ``put``, in the transaction that is open on the session; ``announce`` it afterwards.
+
+        What the server rolls back takes the transaction with it, so nothing is tried again here.
+
+        Raises:
+            JobExists: A job has the unique key; the transaction is open still.
+        """
+        statement, values = self._insert(queue, message, unique=unique, **options)
+        if unique is None:
+            stored = self._session.insert(self._sql[statement], values)
+        else:
+            stored = UniqueJobs(self._session, self._sql).insert_once(statement, values)
+        if stored.rows != 1:
+            raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
+
+    def announce(
+        self,
+        queue: str,
+        *_: object,
+        delay: float | None = None,
+        order: OrderKey | None = None,
+        **__: object,
+    ) -> None:
+        """Wake whom a job concerns that ``store`` has stored, with its arguments; once committed.
+
+        A consumer that wakes before that sees no job.
+        """
+        if delay is not None:
+            self.ring_sweeper()
+        elif order is not None:
+            self.admit([order.text])
+        else:
+            self.ring(queue)
+
+    def _insert(  # noqa: PLR0913 - as put
+        self,
+        queue: str,
+        message: str,
+        *,
+        priority: int = LOWEST_PRIORITY,
+        delay: float | None = None,
+        lifetime: float | None = None,
+        task_id: str | None = None,
+        unique: UniqueKey | None = None,
+        order: OrderKey | None = None,
+    ) -> tuple[str, dict[str, Any]]:
+        """The name of the INSERT of a job, and its parameters."""
+        check_queue_name(queue)
+        values: dict[str, Any] = {
+            "message": message,
+            "queue": queue,
+            "claim_order": HIGHEST_PRIORITY - priority,
+            "delay": delay,
+            "lifetime": lifetime,
+            "task_id": task_id if task_id and len(task_id) <= TASK_ID_LIMIT else None,
+            "unique_key": unique and unique.text,
+            "order_key": None if order is None else order.text,
+            "order_limit": None if order is None else order.limit,
+        }
+        if delay is not None:
+            return "put_and_find_sweeper", {**values, "sweeper": sweeper_lock(self._namespace)}
+        values |= zip(BELL_PARAMETERS, bells(self._namespace, queue), strict=True)
+        return "put_and_find_sleeper" if order is None else "put_waiting", values
 
     def free_unique_keys(self, task_ids: Collection[str]) -> int:
         """Free the keys of jobs of these tasks that nobody has claimed; returns how many."""
@@ -213,9 +275,14 @@ class JobTable(OrderedJobs):
         """Wake an idle consumer of the queue: something has come to it, or come back."""
         ring(self._session, self._namespace, queue)
 
+    def ring_sweeper(self) -> None:
+        """Wake the sweeper: something was scheduled."""
+        sweeper = self._session.value("SELECT IS_USED_LOCK(%s)", (sweeper_lock(self._namespace),))
+        wake(self._session, sweeper)
+
     def remove_finished(self, retention: float) -> int:
         """Remove some jobs that were finished so many seconds ago; returns how many."""
-        return self._change("remove_finished", seconds=retention)
+        return self._delete("find_finished", "remove_finished", seconds=retention)
 
     def remove_throughput(self) -> None:
         """Remove what was counted more than an hour ago."""
@@ -230,9 +297,14 @@ class JobTable(OrderedJobs):
     def purge(self, queue: str) -> int:
         """Delete all waiting jobs of the queue; returns how many."""
         purged = 0
-        while gone := self._change("purge", queue=queue):
+        while gone := self._delete("find_unclaimed", "purge", queue=queue):
             purged += gone
         return purged
+
+    def _delete(self, find: str, delete: str, **values: object) -> int:
+        """Delete what there is to find; zero when there is nothing, or others have changed it."""
+        found = self._session.query(self._sql[find], values)
+        return self._change(delete, ids=[row[0] for row in found]) if found else 0
 
 
 def sweeper_lock(namespace: str) -> str:

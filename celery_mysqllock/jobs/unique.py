@@ -7,6 +7,7 @@ ends that, frees the key in the same statement.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import re
@@ -39,6 +40,8 @@ _DEQUEUED = 1
 _PATIENCE = 60.0
 # Most seconds until it is asked for again after a deadlock: so that they do not meet again.
 _PAUSE = 0.02
+# How often a key may have been freed between an INSERT and the look who has it.
+_CHANGES = 5
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,15 @@ class _Holder(NamedTuple):
     is_over: bool
 
 
+def _exists(holder: _Holder, values: Mapping[str, Any]) -> JobExists:
+    return JobExists(
+        f"Job {holder.job_id} has the unique key {values['unique_key']!r}.",
+        job_id=holder.job_id,
+        task_id=holder.task_id,
+        created_at=holder.created_at,
+    )
+
+
 def unique_key(kind: str, key: str) -> str:
     """What stands in the column for a key: readable, and hashed where that would not be exact."""
     exact = f"{kind}:{key}"
@@ -79,11 +91,14 @@ class UniqueJobs:
     Args:
         session: An open session.
         sql: The statements of the job table.
+        looks_first: Whether to look for a job that has the key before the INSERT. One that fails
+            locks the key until the end of its transaction, where that is somebody else's.
     """
 
-    def __init__(self, session: Session, sql: Statements) -> None:
+    def __init__(self, session: Session, sql: Statements, *, looks_first: bool = False) -> None:
         self._session = session
         self._sql = sql
+        self._looks_first = looks_first
 
     def insert(self, statement: str, values: Mapping[str, Any], *, must_store: bool) -> Inserted:
         """Store a job with its key, in one round trip when nobody has the key.
@@ -107,6 +122,10 @@ class UniqueJobs:
                 f"A unique job needs a task id, of {TASK_ID_LIMIT} characters at most."
             )
         deadline = time.monotonic() + _PATIENCE
+        if self._looks_first:
+            stored = self._meet_holder(statement, values, must_store=must_store)
+            if stored is not None:
+                return stored
         while True:
             try:
                 return self._session.insert(self._sql[statement], values)
@@ -138,12 +157,26 @@ class UniqueJobs:
         if must_store:
             keyless = {**values, "unique_key": None}
             return retried(lambda: self._session.insert(self._sql[statement], keyless))
-        raise JobExists(
-            f"Job {holder.job_id} has the unique key {values['unique_key']!r}.",
-            job_id=holder.job_id,
-            task_id=holder.task_id,
-            created_at=holder.created_at,
-        )
+        raise _exists(holder, values)
+
+    def insert_once(self, statement: str, values: Mapping[str, Any]) -> Inserted:
+        """As ``insert``, in the transaction that is open, which the server may roll back.
+
+        Raises:
+            JobExists: A job has the key.
+            TransientError: The key changes hands; try the transaction again.
+        """
+        for _ in range(_CHANGES):
+            # an error for the statement alone: the transaction goes on
+            with contextlib.suppress(DuplicateKey):
+                return self._session.insert(self._sql[statement], values)
+            holder = self._holder(values)
+            if holder is not None and not holder.is_over:
+                raise _exists(holder, values)
+            if holder is not None:
+                found = {"holder": holder.job_id, "holder_status": holder.job_status}
+                self._session.execute(self._sql["free_unique"], {**values, **found})
+        raise TransientError(f"The unique key {values['unique_key']!r} changes hands all the time.")
 
     def _holder(self, values: Mapping[str, Any]) -> _Holder | None:
         rows = self._session.query(self._sql["find_unique"], values)

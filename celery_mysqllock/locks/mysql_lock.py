@@ -142,6 +142,21 @@ class MySQLLock(Lock):
     def _pool(self) -> Pool:
         return _own().pools.of(self._endpoint)
 
+    @property
+    def session(self) -> Session:
+        """The session that holds the lock: a transaction on it ends with the lock, not later.
+
+        It is to be left as it was found: in no transaction, and with no other lock.
+
+        Raises:
+            LockNotOwned: This object does not hold the lock.
+            LockLost: It was lost.
+        """
+        hold = self._held()
+        hold.raise_if_lost()
+        assert isinstance(hold, SessionHold)  # noqa: S101 - _take makes no other
+        return hold.session
+
     def locked(self) -> bool:
         """As in ``Lock``; asks the server."""
         with self._pool().session() as session:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pymysql.err
+from pymysql.constants import ER
 
 from celery_mysqllock import exceptions
 
@@ -58,6 +59,12 @@ def translate(error: Exception, address: Address) -> exceptions.MySQLLockError:
     return (kind or exceptions.DatabaseError)(
         _sentence(kind or exceptions.DatabaseError, address, f"error {code}: {text}")
     )
+
+
+def is_duplicate_key(error: BaseException) -> bool:
+    """Whether the error, of any driver or wrapped by SQLAlchemy or Django, is the server's 1062."""
+    arguments = getattr(error, "orig", error).args
+    return bool(arguments) and arguments[0] == ER.DUP_ENTRY
 
 
 def _sentence(kind: type[Exception], address: Address, detail: str) -> str:

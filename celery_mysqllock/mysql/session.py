@@ -256,6 +256,15 @@ class Session:
                 if not cursor.nextset():
                     return results
 
+    def check_size(self, sql: str, parameters: Any = None) -> None:  # noqa: ANN401
+        """Do nothing when the server would read so large a statement.
+
+        Raises:
+            MessageTooLarge: It would not.
+        """
+        with self._cursor() as cursor:
+            driver.check_size(self._usable(), cursor.mogrify(sql, parameters))
+
     def ping(self) -> None:
         """Ask the server for a sign of life on this very connection.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
@@ -14,7 +14,10 @@ from celery_mysqllock.settings import LockSettings, read_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from _typeshed import DataclassInstance
     from celery import Celery
+
+    S = TypeVar("S", bound=DataclassInstance)
 
 _ABSENT = object()
 _read: WeakKeyDictionary[Celery, LockSettings] = WeakKeyDictionary()
@@ -45,25 +48,41 @@ def locks_in_memory() -> Iterator[None]:
         _instead.pop()
 
 
-def _settings_of(app: Celery) -> LockSettings:
+def configured(app: Celery, kind: type[S], source: str) -> S:
+    """Settings out of the application's configuration.
+
+    Args:
+        app: The application.
+        kind: What settings.
+        source: How a name is spelled, such as ``mysqllock_{name}``.
+
+    Raises:
+        SettingsError: One is not allowed.
+    """
     # get(), because the configuration's "in" does not see names with the namespace in front.
     found = {
-        known.name: app.conf.get(f"mysqllock_{known.name}", _ABSENT)
-        for known in fields(LockSettings)
+        known.name: app.conf.get(source.format(name=known.name), _ABSENT) for known in fields(kind)
     }
     given = {name: value for name, value in found.items() if value is not _ABSENT}
-    settings = read_settings(LockSettings, given, source="mysqllock_{name}")
-    return settings if settings.url else replace(settings, url=_broker_url(app))
+    return read_settings(kind, given, source=source)
 
 
-def _broker_url(app: Celery) -> str:
+def broker_url(app: Celery) -> str | None:
+    """The first mysql:// URL of the application's broker, None when there is none."""
     configured = app.conf.broker_write_url or ""
     several = configured.split(";") if isinstance(configured, str) else configured
-    for url in several:
-        if url.startswith("mysql://"):
-            return str(url)
-    raise SettingsError(
-        f"The application {app.main or app!r} has no server for its locks: its broker is not "
-        "MySQL. Set mysqllock_url = 'mysql://user:password@host:3306/database' in its "
-        "configuration, or 'memory://' in tests that run in one process."
-    )
+    return next((str(url) for url in several if url.startswith("mysql://")), None)
+
+
+def _settings_of(app: Celery) -> LockSettings:
+    settings = configured(app, LockSettings, "mysqllock_{name}")
+    if settings.url:
+        return settings
+    url = broker_url(app)
+    if url is None:
+        raise SettingsError(
+            f"The application {app.main or app!r} has no server for its locks: its broker is not "
+            "MySQL. Set mysqllock_url = 'mysql://user:password@host:3306/database' in its "
+            "configuration, or 'memory://' in tests that run in one process."
+        )
+    return replace(settings, url=url)

@@ -8,11 +8,14 @@ import signal
 import time
 from typing import Any
 
+import pymysql
 from celery import Celery
 from celery.exceptions import Reject
 
+import celery_mysqllock
 from celery_mysqllock import single_instance
 from celery_mysqllock.mysql import Address, Session
+from tests.broker.callers import login
 
 URL = os.environ.get("BROKER_URL", "mysql://nobody@localhost/nothing")
 OPTIONS: dict[str, Any] = {
@@ -52,6 +55,18 @@ def stamp(due: float) -> None:
 @app.task(name="add")
 def add(a: int, b: int) -> int:
     return a + b
+
+
+@app.task(name="retry_in_transaction", bind=True)
+def retry_in_transaction(self: Any) -> None:
+    """Send a task in a transaction that the first try leaves with ``retry``."""
+    with (
+        pymysql.connect(**login(URL)) as connection,
+        celery_mysqllock.transaction(connection),
+    ):
+        note.delay(f"try {self.request.retries}")
+        if not self.request.retries:
+            raise self.retry(countdown=0)
 
 
 @app.task(name="text")

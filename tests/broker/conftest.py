@@ -9,9 +9,10 @@ import pytest
 from kombu import Connection
 
 import celery_mysqllock  # noqa: F401 - makes mysql:// known
-from celery_mysqllock.jobs import Migrations
+from celery_mysqllock.jobs import Migrations, bell
 from celery_mysqllock.mysql import Address, Session
 from tests.broker.app import app
+from tests.broker.listener import Listener
 from tests.broker.worker import Worker
 
 if TYPE_CHECKING:
@@ -86,3 +87,12 @@ def producer_url(session: Session) -> Iterator[None]:
 def environment(session: Session) -> dict[str, str]:
     """The environment of a program that works with the tests' app on this test's table."""
     return {**os.environ, "BROKER_URL": session.address.url()}
+
+
+@pytest.fixture
+def listener(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
+    """An idle consumer, asleep until somebody rings."""
+    monkeypatch.setattr(bell, "_SLEEP", 600)
+    listener = Listener(session.address)
+    yield listener
+    listener.close()

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from celery_mysqllock.devserver import DevServer, GivenServer
 
 STEPS = [
-    *("0001 original", "0002 broker", "0003 exchanges", "0004 fleet", "0005 publish"),
+    "0001 original",
+    "0002 broker",
+    "0003 exchanges",
+    "0004 fleet",
+    "0005 publish",
     "0006 orders",
+    "0007 schedule",
 ]
 
 

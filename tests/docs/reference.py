@@ -9,9 +9,15 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from celery_mysqllock import MySQLLock, SingleInstanceTask, exceptions, single_instance
+from celery_mysqllock import (
+    MySQLLock,
+    SingleInstanceTask,
+    exceptions,
+    single_instance,
+    transaction,
+)
 from celery_mysqllock.locks import Holder, Lock, MemoryLock, Process
-from celery_mysqllock.settings import BrokerSettings, LockSettings
+from celery_mysqllock.settings import BeatSettings, BrokerSettings, LockSettings
 from celery_mysqllock.tasks import current_lock, lock_for, signals
 from celery_mysqllock.tasks.options import LockOptions
 from tests.docs.docstring import inline, items, markdown
@@ -60,6 +66,9 @@ def pages() -> dict[str, str]:
         "single-instance.md": _page("`@single_instance`", _APP, *_single_instance()),
         "locks.md": _page("Locks", _LOCK, *_locks()),
         "settings.md": _page("Settings", *_settings()),
+        "transaction.md": _page(
+            "`transaction`", _heading("transaction", transaction), markdown(transaction.__doc__)
+        ),
         "exceptions.md": _page("Exceptions", *_exceptions()),
         "signals.md": _page("Signals", *_signals()),
     }
@@ -124,11 +133,12 @@ def _locks() -> Iterator[str]:
 
 def _settings() -> Iterator[str]:
     for kind, where, spelled in (
-        (LockSettings, "Celery's configuration", "mysqllock_{name}"),
-        (BrokerSettings, "`broker_transport_options`", "{name}"),
+        (LockSettings, "In Celery's configuration", "mysqllock_{name}"),
+        (BeatSettings, "In Celery's configuration, for a beat", "mysqllock_beat_{name}"),
+        (BrokerSettings, "In `broker_transport_options`", "{name}"),
     ):
         text, _, attributes = inspect.cleandoc(kind.__doc__ or "").partition("\n\nAttributes:\n")
-        yield f"## In {where}"
+        yield f"## {where}"
         yield markdown(text)
         said = {
             item[1]: item[2]

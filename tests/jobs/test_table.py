@@ -12,7 +12,7 @@ from celery_mysqllock.jobs import JobTable
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 ME, YOU = "a" * 32, "b" * 32
 
@@ -115,6 +115,47 @@ def test_purge_takes_what_waits_and_leaves_what_runs(jobs: JobTable) -> None:
     assert jobs.count_ready("q") == 2
     assert jobs.purge("q") == 2
     assert jobs.look().owners == {ME}
+
+
+@pytest.fixture
+def open_transaction(jobs: JobTable, session: Session) -> Iterator[Session]:
+    """Some program has inserted a job and does not commit."""
+    session.execute("SET SESSION innodb_lock_wait_timeout = 1")
+    with Session(session.address) as program:
+        jobs.put("q", "first")
+        program.execute("BEGIN")
+        program.execute("INSERT INTO jobs (message, queue) VALUES ('open', 'q')")
+        for _ in range(7):
+            jobs.put("q", "x")
+        yield program
+
+
+@pytest.mark.usefixtures("open_transaction")
+def test_an_open_transaction_of_a_program_keeps_no_consumer_waiting(
+    jobs: JobTable, session: Session
+) -> None:
+    # a table as small as this is where the server likes to read all of it
+    for settle in (jobs.ack, jobs.release, jobs.ack):
+        claimed = [job.id for job in jobs.claim("q", 4, ME)]
+        assert len(claimed) == 4
+        settle(claimed, ME)
+    assert session.value("SELECT COUNT(*) FROM jobs") == 0
+
+
+@pytest.mark.usefixtures("open_transaction")
+def test_an_open_transaction_keeps_no_purge_waiting(jobs: JobTable, session: Session) -> None:
+    assert jobs.purge("q") == 8
+
+
+@pytest.mark.usefixtures("open_transaction")
+def test_an_open_transaction_keeps_no_retention_waiting(jobs: JobTable, session: Session) -> None:
+    keeper = JobTable(session, retains=True)
+    keeper.ack([job.id for job in keeper.claim("q", 8, ME)], ME)
+    session.execute(
+        "UPDATE jobs SET finished_at = finished_at - INTERVAL 1 HOUR WHERE finished_at IS NOT NULL"
+    )
+    assert keeper.remove_finished(60) == 8
+    assert keeper.remove_finished(60) == 0
 
 
 def test_no_job_is_claimed_twice_by_many_at_once(

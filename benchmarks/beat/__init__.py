@@ -1,0 +1,1 @@
+"""Several beats, of which the active one is killed again and again."""

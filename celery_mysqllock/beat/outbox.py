@@ -1,0 +1,74 @@
+"""A transport that keeps what a beat publishes, until the transaction of its tick stores it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.broker import Transport
+from celery_mysqllock.jobs import EphemeralQueues, JobTable
+
+if TYPE_CHECKING:
+    from celery_mysqllock.mysql import Session
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Outbox:
+    """The messages of one tick.
+
+    Attributes:
+        jobs: What was to be put into the job table, as the arguments of ``JobTable.put``.
+        ephemeral: Likewise for ephemeral queues (broadcasts), of ``EphemeralQueues.put``.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: list[Call] = []
+        self.ephemeral: list[Call] = []
+
+    def clear(self) -> None:
+        """Forget what was kept."""
+        self.jobs, self.ephemeral = [], []
+
+
+class OutboxTransport(Transport):
+    """The ``mysql://`` transport, save that messages go into ``outbox``.
+
+    Attributes:
+        outbox: What was published since it was cleared.
+    """
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
+        super().__init__(client, **kwargs)
+        self.outbox = Outbox()
+
+    def establish_connection(self) -> OutboxTransport:
+        """As in ``Transport``."""
+        connection: OutboxTransport = super().establish_connection()
+        sessions = self.sessions
+        namespace = self.settings.namespace or sessions.address.database
+        sessions.jobs = _KeptJobs(
+            self.outbox, sessions.main, self.settings.table, namespace=namespace
+        )
+        sessions.ephemeral = _KeptMessages(
+            self.outbox, sessions.main, self.settings.table, namespace=namespace
+        )
+        return connection
+
+
+class _KeptJobs(JobTable):
+    def __init__(self, outbox: Outbox, session: Session, table: str, *, namespace: str) -> None:
+        super().__init__(session, table, namespace=namespace)
+        self._outbox = outbox
+
+    def put(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - as in JobTable
+        self._outbox.jobs.append((args, kwargs))
+        return 0
+
+
+class _KeptMessages(EphemeralQueues):
+    def __init__(self, outbox: Outbox, session: Session, table: str, *, namespace: str) -> None:
+        super().__init__(session, table, namespace=namespace)
+        self._outbox = outbox
+
+    def put(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in EphemeralQueues
+        self._outbox.ephemeral.append((args, kwargs))

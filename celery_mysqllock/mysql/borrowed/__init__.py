@@ -1,0 +1,37 @@
+"""Connections that belong to somebody else, to write in their transactions with.
+
+No driver and no framework is imported for them: a connection of one is known by its class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery_mysqllock.exceptions import TransactionError
+from celery_mysqllock.mysql.borrowed import sqlalchemy
+from celery_mysqllock.mysql.borrowed.connection import Borrowed
+from celery_mysqllock.mysql.borrowed.django import DjangoConnection
+from celery_mysqllock.mysql.borrowed.plain import PlainConnection
+
+__all__ = ["Borrowed", "borrow"]
+
+
+def borrow(connection: Any) -> Borrowed:  # noqa: ANN401 - of a driver that need not be installed
+    """Wrap a connection or session of the caller's.
+
+    Raises:
+        TransactionError: It is of no kind that is known.
+    """
+    if sqlalchemy.is_session(connection):
+        return sqlalchemy.SQLAlchemySession(connection)
+    if sqlalchemy.is_connection(connection):
+        return sqlalchemy.SQLAlchemyConnection(connection)
+    if DjangoConnection.knows(connection):
+        return DjangoConnection(connection)
+    if PlainConnection.knows(connection):
+        return PlainConnection(connection)
+    kind = type(connection)
+    raise TransactionError(
+        f"A {kind.__module__}.{kind.__qualname__} cannot carry jobs; it takes a connection of "
+        "PyMySQL or mysqlclient, a Session or Connection of SQLAlchemy, or a connection of Django."
+    )

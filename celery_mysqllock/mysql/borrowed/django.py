@@ -1,0 +1,49 @@
+"""A connection of Django: ``transaction.atomic`` is the transaction, ``on_commit`` tells of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.exceptions import TransactionError
+from celery_mysqllock.mysql.borrowed.connection import Answer, Borrowed, answer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class DjangoConnection(Borrowed):
+    """``django.db.connection`` or one of ``django.db.connections``."""
+
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401 - Django's
+        self._connection = connection
+
+    @staticmethod
+    def knows(connection: object) -> bool:
+        """Whether this is one, or Django's stand-in for the current thread's."""
+        return all(hasattr(connection, name) for name in ("in_atomic_block", "on_commit", "vendor"))
+
+    def check(self) -> None:  # noqa: D102 - as in Borrowed
+        if self._connection.vendor != "mysql":
+            raise TransactionError(
+                f"Django's connection {self._connection.alias!r} is one of "
+                f"{self._connection.vendor}; jobs are stored in MySQL or MariaDB."
+            )
+        if not self._connection.in_atomic_block:
+            raise TransactionError(
+                f"Django's connection {self._connection.alias!r} is in no transaction: a job would "
+                "be committed at once. Open one with django.db.transaction.atomic(), or set "
+                "ATOMIC_REQUESTS."
+            )
+
+    def run(self, sql: str, values: Mapping[str, object]) -> Answer:  # noqa: D102
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return answer_of(cursor)
+
+    def after_commit(self, call: Callable[[], None]) -> None:  # noqa: D102
+        # each time: what is registered in a savepoint goes when that is rolled back
+        self._connection.on_commit(call)
+
+    def driver_connection(self) -> Any:  # noqa: ANN401, D102 - as in Borrowed
+        self._connection.ensure_connection()
+        return self._connection.connection

@@ -1,0 +1,123 @@
+"""Sessions and connections of SQLAlchemy: their own commit is the transaction's."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.exceptions import TransactionError
+from celery_mysqllock.mysql.borrowed.connection import Answer, Borrowed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Calls = dict[Callable[[], None], None]
+
+_DRIVERS = frozenset({"pymysql", "mysqldb"})
+# Keys in SQLAlchemy's ``info``, which is there for such things. What is rolled back stays until the
+# next commit: to ring in vain harms nobody.
+_WRITTEN = "celery_mysqllock.written"
+_COMMITTED = "celery_mysqllock.committed"
+
+
+def is_session(connection: object) -> bool:
+    """Whether this is a Session, or a scoped_session that stands for one."""
+    orm = sys.modules.get("sqlalchemy.orm")
+    return orm is not None and isinstance(connection, (orm.Session, orm.scoped_session))
+
+
+def is_connection(connection: object) -> bool:
+    """Whether this is a Connection."""
+    engine = sys.modules.get("sqlalchemy.engine")
+    return engine is not None and isinstance(connection, engine.Connection)
+
+
+class SQLAlchemyConnection(Borrowed):
+    """A Connection, which rings a little later than the others.
+
+    SQLAlchemy tells of a Connection's commit before it does it, and not after. So what is
+    committed is rung for when the connection is given back to its pool or begins anew.
+    """
+
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        self._given = connection
+
+    @property
+    def _connection(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
+        return self._given
+
+    def check(self) -> None:  # noqa: D102 - as in Borrowed
+        dialect = self._connection.dialect
+        if dialect.name not in ("mysql", "mariadb") or dialect.driver not in _DRIVERS:
+            raise TransactionError(
+                f"SQLAlchemy's connection is one of {dialect.name}+{dialect.driver}; it takes "
+                "mysql+pymysql and mysql+mysqldb."
+            )
+        if self.driver_connection().get_autocommit():
+            raise TransactionError(
+                "SQLAlchemy's connection commits each statement (isolation level AUTOCOMMIT), and "
+                "so it would each job. Use one with transactions."
+            )
+
+    def run(self, sql: str, values: Mapping[str, object]) -> Answer:  # noqa: D102
+        result = self._connection.exec_driver_sql(sql, dict(values))
+        if result.returns_rows:
+            return Answer(result.rowcount, 0, [tuple(row) for row in result])
+        return Answer(result.rowcount, result.lastrowid or 0, [])
+
+    def after_commit(self, call: Callable[[], None]) -> None:  # noqa: D102
+        connection = self._connection
+        _listen(connection, "begin", _ring_for_connection)
+        _listen(connection, "commit", _note_commit)
+        _listen(connection.engine.pool, "checkin", _ring_at_checkin)
+        connection.info.setdefault(_WRITTEN, {})[call] = None
+
+    def driver_connection(self) -> Any:  # noqa: ANN401, D102 - as in Borrowed
+        return self._connection.connection.dbapi_connection
+
+
+class SQLAlchemySession(SQLAlchemyConnection):
+    """A Session, which tells of its commit."""
+
+    @property
+    def _connection(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
+        return self._session.connection()
+
+    @property
+    def _session(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
+        given = self._given
+        return given if isinstance(given, sys.modules["sqlalchemy.orm"].Session) else given()
+
+    def after_commit(self, call: Callable[[], None]) -> None:  # noqa: D102
+        session = self._session
+        _listen(session, "after_commit", _ring_for_session)
+        session.info.setdefault(_WRITTEN, {})[call] = None
+
+
+def _listen(target: Any, event: str, call: Callable[..., None]) -> None:  # noqa: ANN401
+    events = sys.modules["sqlalchemy"].event
+    if not events.contains(target, event, call):
+        events.listen(target, event, call)
+
+
+def _ring_for_session(session: Any) -> None:  # noqa: ANN401
+    _call(session.info, _WRITTEN)
+
+
+def _note_commit(connection: Any) -> None:  # noqa: ANN401
+    written: Calls = connection.info.pop(_WRITTEN, {})
+    connection.info.setdefault(_COMMITTED, {}).update(written)
+
+
+def _ring_for_connection(connection: Any) -> None:  # noqa: ANN401
+    _call(connection.info, _COMMITTED)
+
+
+def _ring_at_checkin(_: object, record: Any) -> None:  # noqa: ANN401
+    _call(record.info, _COMMITTED)
+
+
+def _call(info: dict[str, Any], key: str) -> None:
+    calls: Calls = info.pop(key, {})
+    for call in calls:
+        call()
