@@ -7,8 +7,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-mysql conformance torture run-lock faults unique order bench bench-scale docs matrix \
-	beat lint format clean
+.PHONY: help demo test test-mysql conformance torture run-lock faults adoption unique order bench bench-scale docs \
+	matrix beat lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is to make
@@ -41,6 +41,9 @@ faults: $(VENV)/.bench  ## Kill workers, producers, sessions and the server (2.5
 
 unique: $(VENV)/.demo  ## 64 processes send the same 1,000 unique tasks at once (1 minute)
 	$(BIN)/python -m benchmarks.unique
+
+adoption: $(VENV)/.demo  ## Adopt a table in use: old programs and workers at once (1 minute)
+	$(BIN)/python -m benchmarks.adoption
 
 order: $(VENV)/.bench  ## Kill workers that run jobs in order, and measure what order costs (4 minutes)
 	$(BIN)/python -m benchmarks.order

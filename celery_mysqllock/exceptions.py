@@ -94,6 +94,10 @@ class MessageTooLarge(DatabaseError):
     """The message is larger than the server's max_allowed_packet. Raise it, or send less."""
 
 
+class AlreadyDone(DatabaseError):
+    """What the statement makes is there already."""
+
+
 class ServerFull(DatabaseError):
     """The server has no room left on its disk. Nothing was stored."""
 

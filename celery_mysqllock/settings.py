@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,44}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LOCK_NAME_LIMIT = 64
 _TABLE_NAME = "a table's name: up to 45 letters, digits, '_' or '$', not beginning with a digit"
 
 
@@ -48,6 +49,12 @@ def _is_identifier(value: object) -> bool:
 
 def _is_name(value: object) -> bool:
     return value is None or (isinstance(value, str) and bool(value.strip()))
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        name and _is_name(name) for pair in value.items() for name in pair
+    )
 
 
 def _is_number(least: float, most: float) -> Callable[[object], bool]:
@@ -123,7 +130,10 @@ class BrokerSettings:
         create_table: Whether a missing job table is made on first use. An existing table is never
             changed on first use; ``celery -A app mysqllock migrate`` does that.
         text_task: The task that gets a row's text as its only argument when the text is no JSON
-            job; None keeps such rows as dead.
+            job, or a dict with such a task for each queue; None keeps such rows as dead.
+        legacy_lock: The exact name of the lock (``GET_LOCK``) round which older programs take jobs
+            from the same table with SELECT and UPDATE. Claims take it too, so that no job is taken
+            twice; None where there are no such programs.
         polling_interval: Seconds after which a job is found that was inserted by a program that
             does not ring. One consumer of the fleet looks, whatever its size.
         claim_limit: Most jobs that one statement claims.
@@ -143,7 +153,16 @@ class BrokerSettings:
     create_table: bool = _setting(
         default=False, allowed="True or False", accepts=lambda value: isinstance(value, bool)
     )
-    text_task: str | None = _setting(None, "the name of a task, or None", _is_name)
+    text_task: str | dict[str, str] | None = _setting(  # noqa: RUF009 - a field
+        None,
+        "the name of a task, a dict of queues and names of tasks, or None",
+        lambda value: _is_name(value) or _are_names(value),
+    )
+    legacy_lock: str | None = _setting(
+        None,
+        "the name of a lock of 1 to 64 characters, or None",
+        lambda value: _is_name(value) and len(str(value)) <= _LOCK_NAME_LIMIT,
+    )
     polling_interval: float = _setting(2.0, "seconds from 0.2 to 60", _is_number(0.2, 60))
     claim_limit: int = _setting(64, "a whole number from 1 to 1000", _is_whole(1, 1000))
     claim_method: str = _setting(

@@ -10,9 +10,11 @@ from kombu.log import get_logger
 from celery_mysqllock.broker import message as rows
 from celery_mysqllock.broker.delivery import Delivery
 from celery_mysqllock.broker.prefetch import Prefetch
+from celery_mysqllock.broker.row import row_id
 from celery_mysqllock.broker.settling import Settling
 from celery_mysqllock.broker.transaction import transaction_for
 from celery_mysqllock.exceptions import InvalidJob, JobExists
+from celery_mysqllock.jobs import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +90,7 @@ class Channel(Settling):
             except JobExists as error:
                 if error.task_id is None and error.created_at is not None:
                     source = self.connection.source
-                    error.task_id = rows.row_id(error.job_id, error.created_at, source)
+                    error.task_id = row_id(error.job_id, error.created_at, source)
                 raise
             # of a message for several queues, the first job has the key
             unique = None
@@ -202,9 +204,9 @@ class Channel(Settling):
         return True
 
     def _read(self, job: ClaimedJob) -> rows.Payload | None:
-        """The payload of a claimed job; None when it cannot run and is dead now."""
+        """The payload of a claimed job; None when it cannot run, or belongs elsewhere."""
         try:
-            return rows.read(job, self.connection.source, self.connection.settings.text_task)
+            read = rows.read(job, self.connection.source, self.connection.settings.text_task)
         except InvalidJob as error:
             # the reason says it all; a traceback of ours would tell the user nothing
             logger.error(  # noqa: TRY400
@@ -215,6 +217,17 @@ class Channel(Settling):
             )
             self._settle_bury(job.id, str(error))
             return None
+        if isinstance(read, Placement):
+            self._place(job, read)
+            return None
+        return read
+
+    def _place(self, job: ClaimedJob, placement: Placement) -> None:
+        """Give a claimed job to the queue or the time that its row names."""
+        self.connection.routes.declare_durable(placement.queue)
+        self.connection.jobs.place(job.id, self.connection.consumer.identity, placement)
+        if self._stream is not None:
+            self._stream.forget(job.id)
 
     def close(self) -> None:
         """Give back what was claimed and is not running, and close."""

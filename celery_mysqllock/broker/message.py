@@ -9,27 +9,23 @@ import uuid
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from celery_mysqllock.broker.arguments import check_arguments
+from celery_mysqllock.broker.row import Row, row_id
 from celery_mysqllock.exceptions import InvalidJob
 from celery_mysqllock.jobs import OrderKey, UniqueKey
 
 if TYPE_CHECKING:
-    from celery_mysqllock.jobs import ClaimedJob
+    from collections.abc import Mapping
+
+    from celery_mysqllock.jobs import ClaimedJob, Placement
 
 Payload = dict[str, Any]
 
 _JSON, _TEXT, _BASE64 = "json", "text", "base64"
 _write_json = json.JSONEncoder(ensure_ascii=False).encode
 _ENVELOPE = frozenset({"body", "headers", "properties"})
-_FIELDS: dict[str, tuple[type, str]] = {
-    "task": (str, "a string"),
-    "args": (list, "a JSON array"),
-    "kwargs": (dict, "a JSON object"),
-}
 # args, kwargs, and options such as a chain
 _BODY: tuple[tuple[type, ...], ...] = ((list,), (dict,), (dict, type(None)))
-# A row has one task id, whoever delivers it and however often. Time and database are part of it, so
-# that a table that is made anew, or another database's, does not give the same ids again.
-_ROW_IDS = uuid.UUID("6b0f6e0c-5a3e-5d0e-9d5b-3c1f0c6f4a2e")
 
 
 def write(payload: Payload) -> str:
@@ -75,35 +71,48 @@ def _is_text(payload: Payload) -> bool:
     return str(payload.get("content-encoding")).lower() in ("utf-8", "us-ascii")
 
 
-def read(job: ClaimedJob, source: str, text_task: str | None) -> Payload:
+def read(
+    job: ClaimedJob, source: str, text_task: str | Mapping[str, str] | None
+) -> Payload | Placement:
     """Turn a claimed row into a kombu payload.
 
-    The row holds what ``write`` made; or a JSON object ``{"task", "args", "kwargs"}``; or any
-    text, which becomes the only argument of ``text_task``.
+    The row holds what ``write`` made; or a JSON object with a "task" (see ``Row``); or any text,
+    which becomes the only argument of ``text_task``.
 
     Args:
         job: The claimed job.
         source: ``<database>.<table>``, a part of the task id of rows that carry none.
-        text_task: The task for plain text, None for none.
+        text_task: The task for plain text, or that of each queue; None for none.
+
+    Returns:
+        The payload; or where else the row belongs, now or later.
 
     Raises:
         InvalidJob: It is none of these; the message is the reason to keep the job as dead with.
     """
+    if job.message is None:
+        raise InvalidJob("The message is NULL.")
     try:
         content = json.loads(job.message)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
+    if not isinstance(text_task, (str, type(None))):
+        text_task = text_task.get(job.queue)
     if isinstance(content, dict) and content.keys() >= _ENVELOPE:
         payload = _read_envelope(content)
         _check_task(payload, job, source)
     elif isinstance(content, dict) and "task" in content:
-        payload = _read_row(content, job, source)
+        row = Row.read(content, job.created_at)
+        if placement := row.placement(job):
+            return placement
+        check_arguments(row)
+        payload = row.payload(job, source)
     elif text_task:
-        payload = _read_row({"task": text_task, "args": [job.message]}, job, source)
+        payload = Row(text_task, [job.message]).payload(job, source)
     else:
         raise InvalidJob(
             "The message is no JSON object with a 'task' in it, and text_task in "
-            "broker_transport_options names no task that takes plain text."
+            f"broker_transport_options names no task for plain text in queue {job.queue!r}."
         )
     _stamp(payload, job)
     return payload
@@ -149,7 +158,7 @@ def _check_task(payload: Payload, job: ClaimedJob, source: str) -> None:
         isinstance(limits, list) and len(limits) == len(("hard", "soft"))
     ):
         raise InvalidJob(f"The header 'timelimit' is {json.dumps(limits)}; it must be two numbers.")
-    headers.setdefault("id", row_id(job.id, job.created_at, source))
+    headers.setdefault("id", job.task_id or row_id(job.id, job.created_at, source))
 
 
 def _is_tasks(body: object) -> bool:
@@ -157,47 +166,6 @@ def _is_tasks(body: object) -> bool:
     if isinstance(body, list) and len(body) == len(_BODY):
         return all(isinstance(part, kind) for part, kind in zip(body, _BODY, strict=True))
     return isinstance(body, dict)
-
-
-def _read_row(content: Payload, job: ClaimedJob, source: str) -> Payload:
-    """Dress a job that some program wrote as a message of Celery's protocol 2."""
-    for name, (kind, allowed) in _FIELDS.items():
-        if name in content and not isinstance(content[name], kind):
-            raise InvalidJob(f"{name!r} is {json.dumps(content[name])}; it must be {allowed}.")
-    if unknown := content.keys() - _FIELDS.keys():
-        raise InvalidJob(
-            f"The message has the unknown field {min(unknown)!r}; known are {', '.join(_FIELDS)}."
-        )
-    task_id = row_id(job.id, job.created_at, source)
-    args, kwargs = content.get("args", []), content.get("kwargs", {})
-    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-    return {
-        "body": json.dumps([args, kwargs, embed]),
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "headers": {
-            "lang": "py",
-            "task": content["task"],
-            "id": task_id,
-            "root_id": task_id,
-            "parent_id": None,
-            "group": None,
-            "argsrepr": repr(args),
-            "kwargsrepr": repr(kwargs),
-            "origin": f"{source}@sql",
-            "retries": 0,
-            "timelimit": [None, None],
-            "eta": None,
-            "expires": None,
-            "ignore_result": False,
-        },
-        "properties": {"correlation_id": task_id, "delivery_mode": 2, "priority": 0},
-    }
-
-
-def row_id(job_id: int, created_at: datetime, source: str) -> str:
-    """The task id of a row that carries none; ``source`` as in ``read``."""
-    return str(uuid.uuid5(_ROW_IDS, f"{source}:{job_id}:{created_at.isoformat()}"))
 
 
 def read_ephemeral(text: str, queue: str) -> Payload:

@@ -99,7 +99,7 @@ class Sessions:
             )
 
     def _check_table(self) -> None:
-        migrations = Migrations(self.main, self._settings.table)
+        migrations = Migrations(self.main, self._settings.table, namespace=self._settings.namespace)
         if self._settings.create_table and migrations.version() == 0:
             migrations.apply()
         migrations.check()
@@ -111,6 +111,7 @@ class Sessions:
             namespace=self._namespace,
             claim_method=self._settings.claim_method,
             retains=bool(self._settings.retention_seconds),
+            legacy_lock=self._settings.legacy_lock,
             throughput=self._throughput,
         )
 

@@ -18,18 +18,27 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@click.option("--no-procedure", is_flag=True, help="Do not make the procedure mysqllock_publish.")
 @click.pass_obj
-def migrate(place: Place, *, dry_run: bool, as_json: bool) -> None:
+def migrate(place: Place, *, dry_run: bool, as_json: bool, no_procedure: bool) -> None:
     """Make the job table of the app's broker_url, or bring it to this release's shape.
 
-    An existing table is changed by this command only, and only when it is a job table. Where
-    broker_url is a list, each server's is.
+    An existing table is changed by this command only, and only when it is a job table. Programs go
+    on to use it meanwhile. Where broker_url is a list, each server's is. A run that was killed is
+    finished by the next.
     """
-    table = place.settings.table
+    table, namespace = place.settings.table, place.settings.namespace
     for address in place.addresses:
         with Session(address) as session:
-            migrations = Migrations(session, table)
-            done = migrations.pending() if dry_run else migrations.apply()
+            migrations = Migrations(
+                session, table, namespace=namespace, with_procedure=not no_procedure
+            )
+            done = migrations.pending()
+            for step in done:
+                if step.notice:
+                    click.echo(f"{table}: {step.notice}", err=True)
+            if not dry_run:
+                done = migrations.apply()
         _report(table, done, dry_run=dry_run, as_json=as_json)
 
 

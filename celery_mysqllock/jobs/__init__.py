@@ -8,7 +8,7 @@ from celery_mysqllock.jobs.control import Control
 from celery_mysqllock.jobs.enlisted import EnlistedJobs, News
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueues
 from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
-from celery_mysqllock.jobs.job import ClaimedJob, Settlement
+from celery_mysqllock.jobs.job import ClaimedJob, Placement, Settlement
 from celery_mysqllock.jobs.lines import OrderKey
 from celery_mysqllock.jobs.migrate import Migrations
 from celery_mysqllock.jobs.records import (
@@ -48,6 +48,7 @@ __all__ = [
     "OpenTransaction",
     "OrderKey",
     "Periodic",
+    "Placement",
     "QueueStatus",
     "Schedule",
     "Selection",

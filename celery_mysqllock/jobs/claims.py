@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery_mysqllock.jobs.bell import ring
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
+from celery_mysqllock.jobs.legacy import among_older_programs
 from celery_mysqllock.jobs.lines import next_in_lines, slots
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.jobs.taking import way_to_take
@@ -34,6 +35,7 @@ class Claims:
         namespace: The first part of the names of the bells.
         claim_method: How to claim; see ``BrokerSettings``.
         retains: Whether acked jobs stay as finished.
+        legacy_lock: The lock round which older programs take jobs, None where there are none.
         throughput: Counts the jobs that end; shared by all that claim for one owner.
         database: The database that the table is in, None for the session's own.
 
@@ -49,6 +51,7 @@ class Claims:
         namespace: str | None = None,
         claim_method: str = "auto",
         retains: bool = False,
+        legacy_lock: str | None = None,
         throughput: Throughput | None = None,
         database: str | None = None,
     ) -> None:
@@ -60,6 +63,7 @@ class Claims:
         )
         self._way = way_to_take(claim_method, session.server)
         self._retains = retains
+        self._legacy_lock = legacy_lock
         self._throughput = Throughput() if throughput is None else throughput
 
     def turn(
@@ -81,13 +85,28 @@ class Claims:
         """
         ended = self._throughput.take(settled)
         try:
-            claimed, queued = retried(lambda: self._turn(settled, owner, queue, limit, ended))
+            claimed, queued = self._turn_beside_others(settled, owner, queue, limit, ended)
         except BaseException:
             self._throughput.put_back(ended)
             raise
         self._throughput.note(claimed)
         self._ring(queued)
         return claimed
+
+    def _turn_beside_others(
+        self,
+        settled: Settlement,
+        owner: str,
+        queue: str | None,
+        limit: int,
+        ended: Mapping[str, int],
+    ) -> tuple[list[ClaimedJob], set[str]]:
+        """As ``_turn``; a claim is made while no older program takes jobs."""
+        if queue is None or limit <= 0:
+            return retried(lambda: self._turn(settled, owner, None, 0, ended))
+        with among_older_programs(self._session, self._legacy_lock) as may_claim:
+            most = limit if may_claim else 0
+            return retried(lambda: self._turn(settled, owner, queue, most, ended))
 
     def keep_alive(self, owner: str) -> None:
         """Give a sign of life on the session; with it goes what has been counted last."""

@@ -21,19 +21,36 @@ class ClaimedJob:
 
     Attributes:
         id: The row's id.
-        message: The row's message, as it was stored.
+        message: The row's message, as it was stored; None for NULL.
         queue: The queue it was in.
         deliveries: How often it had been claimed before.
         created_at: When it was stored, on the server's clock in UTC.
+        task_id: The id that its publisher has given its task, None for none.
         order_key: What it has in common with jobs that wait for its end, None when none do.
     """
 
     id: int
-    message: str
+    message: str | None
     queue: str
     deliveries: int
     created_at: datetime
+    task_id: str | None = None
     order_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a job belongs that was claimed where it stood.
+
+    Attributes:
+        queue: Its queue.
+        priority: 0 to 9, the greater first; None for the one that it has.
+        delay: Seconds until it is due, None for now.
+    """
+
+    queue: str
+    priority: int | None = None
+    delay: float | None = None
 
 
 @dataclass

@@ -141,7 +141,8 @@ UPDATE {jobs} SET id = id WHERE FALSE;
 -- The first jobs in line that no other consumer is claiming just now, locked until the commit.
 -- One queue a statement, and in the index's direction: anything else locks more than it takes.
 -- Of a paused queue none: the server reads that one row once, and does not lock it.
-SELECT id, message, queue, deliveries, created_at, order_key, expires_at <= UTC_TIMESTAMP(6)
+SELECT id, message, queue, deliveries, created_at, task_id, order_key,
+       expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE queue = %(queue)s AND job_status = 0
   AND (SELECT paused_at FROM {queues} WHERE queue = %(queue)s) IS NULL
@@ -151,7 +152,8 @@ FOR UPDATE SKIP LOCKED;
 
 -- name: lock_found
 -- Those of the found jobs that are still queued and that no other consumer is claiming just now.
-SELECT id, message, queue, deliveries, created_at, order_key, expires_at <= UTC_TIMESTAMP(6)
+SELECT id, message, queue, deliveries, created_at, task_id, order_key,
+       expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE id IN %(ids)s AND job_status = 0
 ORDER BY claim_order, id
@@ -185,7 +187,8 @@ WHERE id IN %(ids)s AND job_status = 0;
 
 -- name: read_taken
 -- Which of the candidates take_queued got.
-SELECT id, message, queue, deliveries - 1, created_at, order_key, expires_at <= UTC_TIMESTAMP(6)
+SELECT id, message, queue, deliveries - 1, created_at, task_id, order_key,
+       expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1
 ORDER BY claim_order, id;
@@ -212,6 +215,15 @@ WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 UPDATE {jobs}
 SET job_status = 0, owner = NULL, claimed_at = NULL, deliveries = deliveries - 1
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
+
+-- name: place
+-- Where the job belongs: another queue, or the scheduled ones. It has not been delivered.
+UPDATE {jobs}
+SET queue = %(queue)s, claim_order = COALESCE(%(claim_order)s, claim_order),
+    job_status = IF(%(delay)s IS NULL, 0, 2),
+    due_at = UTC_TIMESTAMP(6) + INTERVAL %(delay)s SECOND,
+    owner = NULL, claimed_at = NULL, deliveries = GREATEST(deliveries, 1) - 1
+WHERE id = %(id)s AND owner = %(owner)s AND job_status = 1;
 
 -- name: put_aside
 -- Back to the queue in the same place, but not for a while. Nothing was wrong with this delivery, so
@@ -325,8 +337,7 @@ WHERE j.id IN %(ids)s AND j.job_status IN (0, 2, 4);
 SELECT table_comment FROM information_schema.tables
 WHERE table_schema = DATABASE() AND table_name = %(table)s;
 
--- name: describe_columns
--- The table's columns and their types.
-SELECT column_name, data_type FROM information_schema.columns
-WHERE table_schema = DATABASE() AND table_name = %(table)s
-ORDER BY ordinal_position;
+-- name: describe_routine
+-- What a procedure does; NULL for who may not know.
+SELECT routine_definition FROM information_schema.routines
+WHERE routine_schema = DATABASE() AND routine_name = %(routine)s;

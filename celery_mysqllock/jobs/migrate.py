@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.exceptions import LockTimeout, TableMismatch, TableMissing
+from celery_mysqllock.exceptions import (
+    AlreadyDone,
+    LockTimeout,
+    MissingPrivilege,
+    TableMismatch,
+    TableMissing,
+    TransientError,
+)
+from celery_mysqllock.jobs.adoption import Adoption
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.mysql import Session, Statements, get_lock, lock_name, release_lock
 from celery_mysqllock.settings import check_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _FILE = re.compile(r"(?P<version>\d{4})_(?P<name>\w+)\.sql")
 _VERSION = re.compile(r"celery-mysqllock schema (\d+)")
+_KEY = re.compile(r"^ *ADD (?:UNIQUE )?KEY (\w+)", re.MULTILINE)
+_COMMENT = re.compile(r"^--.*\n?", re.MULTILINE)
 _WAIT = 60
-_INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
-_TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json")
-_ORIGINAL = {"id": _INTEGERS, "message": _TEXTS, "job_status": _INTEGERS}
+# Seconds that an ALTER TABLE waits for open transactions: everybody who comes meanwhile waits for
+# it. An idle consumer's statement on the table takes ten.
+_PATIENCE = 15
+_ATTEMPTS, _PAUSE = 5, 5.0
+# Seconds that a statement may take: an index of a great table takes minutes.
+_LONGEST = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -30,13 +45,21 @@ class Migration:
     Attributes:
         version: Its number, from 1.
         name: What it brings.
-        sql: Its statements. The last one also writes the version into the table's comment: shape
-            and version change in one step, and those before it can be run again.
+        sql: Its statements, with a blank line between two. The last one writes the version into the
+            table's comment. Those before it can be run again, or fail since they were.
+        notice: What its user should know before, empty for nothing.
     """
 
     version: int
     name: str
     sql: str
+    notice: str = ""
+
+    @property
+    def statements(self) -> list[str]:
+        """The statements, one by one."""
+        pieces = re.split(r";\s*\n\s*\n", _COMMENT.sub("", self.sql))
+        return [piece.strip() for piece in pieces if piece.strip()]
 
 
 class Migrations:
@@ -45,16 +68,32 @@ class Migrations:
     Args:
         session: An open session, whose user may CREATE and ALTER when ``apply`` is called.
         table: The job table's name.
+        namespace: The first part of the names of the bells that the procedure rings, None for the
+            database's name.
+        with_procedure: Whether to make the procedure, which takes the privilege CREATE ROUTINE.
 
     Raises:
         SettingsError: The table's name is none.
     """
 
-    def __init__(self, session: Session, table: str = "jobs") -> None:
+    def __init__(
+        self,
+        session: Session,
+        table: str = "jobs",
+        *,
+        namespace: str | None = None,
+        with_procedure: bool = True,
+    ) -> None:
         self._session = session
         self._table = check_identifier("table", table)
         self._sql = Statements(__package__, "jobs.sql", jobs=table, **table_names(table))
-        self.all = tuple(_read_migrations(table))
+        self._procedure = publish_procedure(table)
+        self._namespace = _literal(namespace)
+        self._is_namespace_given = namespace is not None
+        self._with_procedure = with_procedure
+        self.all = tuple(_read_migrations(table, self._procedure, self._namespace))
+        keys = {key for migration in self.all for key in _KEY.findall(migration.sql)}
+        self._adoption = Adoption(session, table, keys)
 
     def version(self) -> int:
         """The newest migration that the table has seen, 0 when there is no table.
@@ -69,34 +108,106 @@ class Migrations:
             return 0
         if found := _VERSION.search(str(comment)):
             return int(found[1])
-        self._check_original()
+        self._adoption.check()
         return 1
 
     def pending(self) -> list[Migration]:
-        """The migrations that the table has not seen; errors as in ``version``."""
+        """The migrations that the table has not seen; errors as in ``version``.
+
+        The first is what makes a table fit that another program has made.
+        """
         version = self.version()
-        return [migration for migration in self.all if migration.version > version]
+        pending = [migration for migration in self.all if migration.version > version]
+        if version == 1 and (steps := self._adoption.steps()):
+            sql, notice = self._adoption.sql(steps), self._adoption.notice(steps)
+            return [Migration(1, "adoption", sql, notice), *pending]
+        if version and not pending and self._with_procedure and not self._is_procedure_right():
+            publish = next(one for one in self.all if _routines(one))
+            return [replace(publish, sql=";\n\n".join(_routines(publish)))]
+        return pending
 
     def apply(self) -> list[Migration]:
         """Bring the table to the newest version and return what was done.
 
-        Two that do so at once wait for each other, at most 60 seconds.
+        Two that do so at once wait for each other, at most 60 seconds. Who is killed in the middle
+        leaves what the next finishes. Programs go on to use the table meanwhile.
 
         Raises:
             TableMismatch: The table is none of ours; nothing was changed.
-            MissingPrivilege: The user may not CREATE or ALTER the table.
+            MissingPrivilege: The user may not CREATE or ALTER the table, or make the procedure; in
+                the latter case nothing was changed.
             LockTimeout: Somebody else has been migrating for 60 seconds.
+            TransientError: A transaction has kept the table to itself for longer than a minute.
         """
         name = lock_name(self._session.address.database, "migrate", self._table)
         if not get_lock(self._session, name, _WAIT):
             raise LockTimeout(f"Another process has been migrating {self._table} for {_WAIT} s.")
         try:
-            pending = self.pending()
-            for migration in pending:
-                self._session.script(migration.sql)
-            return pending
+            with self._session.waiting(_LONGEST):
+                return self._apply()
         finally:
             release_lock(self._session, name)
+
+    def _apply(self) -> list[Migration]:
+        pending = self.pending()
+        self._session.execute("SET SESSION lock_wait_timeout = %s", (_PATIENCE,))
+        self._make_routines(pending)
+        for migration in pending:
+            if migration.name == "adoption":
+                for step in self._adoption.steps():
+                    self._persist(partial(self._adoption.take, step))
+                continue
+            for statement in migration.statements:
+                if statement not in _routines(migration):
+                    self._persist(partial(self._session.execute, statement))
+        return pending
+
+    def _make_routines(self, pending: list[Migration]) -> None:
+        """Make them first of all: what the user may not do shows before anything is changed."""
+        if not self._with_procedure:
+            return
+        try:
+            for drop, create in filter(None, map(_routines, pending)):
+                try:
+                    self._session.execute(create)
+                except AlreadyDone:
+                    self._session.execute(drop)
+                    self._session.execute(create)
+        except MissingPrivilege as error:
+            raise MissingPrivilege(
+                f"The user may not make the procedure {self._procedure}; nothing was changed. "
+                "GRANT CREATE ROUTINE, ALTER ROUTINE on the database, or do without the procedure: "
+                f"mysqllock migrate --no-procedure. ({error})"
+            ) from error
+
+    def _persist(self, statement: Callable[[], object]) -> None:
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                statement()
+            except AlreadyDone:
+                # by a run that was killed before it could note the version
+                return
+            except TransientError as error:
+                if left:
+                    time.sleep(_PAUSE)
+                    continue
+                raise TransientError(
+                    f"The table {self._table} was never free for a moment: a transaction that has "
+                    "used it stays open. End that one, and migrate again: it goes on where this "
+                    f"stopped. ({error})"
+                ) from error
+            else:
+                return
+
+    def _is_procedure_right(self) -> bool:
+        """Whether the procedure is there and rings the bells of this namespace.
+
+        Who may not read it, or was told no namespace, takes it for right.
+        """
+        found = self._session.query(self._sql["describe_routine"], {"routine": self._procedure})
+        if not found or not found[0][0] or not self._is_namespace_given:
+            return bool(found)
+        return self._namespace in str(found[0][0])
 
     def check(self) -> None:
         """Make sure that the table has the shape that this release works with.
@@ -123,30 +234,29 @@ class Migrations:
                 f"this release works with version {newest}. {advice}. Nothing was changed."
             )
 
-    def _check_original(self) -> None:
-        rows = self._session.query(self._sql["describe_columns"], {"table": self._table})
-        columns = {str(name): str(kind).lower() for name, kind in rows}
-        differences = [
-            f"{name} is {columns[name]} and not one of {', '.join(types)}"
-            if name in columns
-            else f"{name} is missing"
-            for name, types in _ORIGINAL.items()
-            if columns.get(name) not in types
-        ]
-        differences += [f"{name} is not ours" for name in columns if name not in _ORIGINAL]
-        if differences:
-            raise TableMismatch(
-                f"{self._session.address} has a table {self._table} that is no job table: "
-                f"{'; '.join(differences)}. Nothing was changed. Name another table with "
-                "broker_transport_options = {'table': ...}, or rename this one."
-            )
+
+def publish_procedure(table: str) -> str:
+    """The name of the procedure that stores jobs in that table."""
+    return "mysqllock_publish" if table == "jobs" else f"mysqllock_publish_{table}"
 
 
-def _read_migrations(table: str) -> Iterator[Migration]:
+def _routines(migration: Migration) -> list[str]:
+    return [one for one in migration.statements if re.match(r"(DROP|CREATE) PROCEDURE", one)]
+
+
+def _literal(namespace: str | None) -> str:
+    """The namespace in SQL; in hexadecimal digits, since it may hold any character."""
+    if namespace is None:
+        return "DATABASE()"
+    return f"CONVERT(X'{namespace.encode().hex()}' USING utf8mb4)"
+
+
+def _read_migrations(table: str, procedure: str, namespace: str) -> Iterator[Migration]:
     folder = resources.files(f"{__package__}.migrations")
+    names = {"jobs": table, "publish": procedure, **table_names(table)}
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if found := _FILE.fullmatch(file.name):
-            sql = file.read_text("utf-8").replace("{jobs}", f"`{table}`")
-            for kind, name in table_names(table).items():
+            sql = file.read_text("utf-8").replace("{namespace}", namespace)
+            for kind, name in names.items():
                 sql = sql.replace(f"{{{kind}}}", f"`{name}`")
             yield Migration(int(found["version"]), found["name"], sql)

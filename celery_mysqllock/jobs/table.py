@@ -18,11 +18,12 @@ from celery_mysqllock.jobs.job import (
 from celery_mysqllock.jobs.ordered import OrderedJobs
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.jobs.unique import UniqueJobs, UniqueKey
-from celery_mysqllock.mysql import lock_name
+from celery_mysqllock.mysql import lock_name, used_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from celery_mysqllock.jobs.job import Placement
     from celery_mysqllock.jobs.lines import OrderKey
 
 
@@ -253,6 +254,22 @@ class JobTable(OrderedJobs):
         self.turn(Settlement(released=list(ids)), owner, None, 0)
         for (queue,) in self._session.query(self._sql["queues_with"], {"ids": list(ids)}):
             self.ring(queue)
+
+    def place(self, job_id: int, owner: str, placement: Placement) -> None:
+        """Put a claimed job where it belongs, and ring there."""
+        priority = placement.priority
+        self._change(
+            "place",
+            id=job_id,
+            owner=owner,
+            queue=placement.queue,
+            claim_order=None if priority is None else HIGHEST_PRIORITY - priority,
+            delay=placement.delay,
+        )
+        if placement.delay is None:
+            self.ring(placement.queue)
+        else:
+            wake(self._session, used_by(self._session, sweeper_lock(self._namespace)))
 
     def ring(self, queue: str) -> None:
         """Wake an idle consumer of the queue: something has come to it, or come back."""

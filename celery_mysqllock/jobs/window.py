@@ -153,6 +153,12 @@ class Window:
         if self._may_take() and self._out + 1 == self._window:
             self._on_jobs()
 
+    def forget(self, job_id: int) -> None:
+        """The job was given to another place; it is out no more."""
+        with self._changed:
+            if not self._closed:
+                self._count_down(job_id)
+
     def explain(self, job_id: int, reason: str) -> None:
         """Give a job that was buried a better reason."""
         with self._changed:

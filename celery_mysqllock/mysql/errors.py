@@ -34,6 +34,7 @@ _BY_CODE: dict[int, type[exceptions.MySQLLockError]] = {
         exceptions.NoSuchSession: (1094,),
         exceptions.DuplicateKey: (1062,),
         exceptions.MessageTooLarge: (1153, 2020),
+        exceptions.AlreadyDone: (1050, 1060, 1061, 1304),
         exceptions.ServerFull: (1021, 1041, 1114),
         exceptions.TableMissing: (1146,),
         exceptions.TableMismatch: (1054,),

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 _SKIP_LOCKED_SINCE = {"MySQL": (8, 0, 1), "MariaDB": (10, 6, 0)}
+_EXPRESSION_DEFAULTS_SINCE = {"MySQL": (8, 0, 13), "MariaDB": (10, 2, 1)}
 _OLDEST = {"MySQL": (5, 7, 0), "MariaDB": (10, 4, 0)}
 
 
@@ -46,6 +47,11 @@ class Server:
     def has_skip_locked(self) -> bool:
         """Whether ``SELECT ... FOR UPDATE SKIP LOCKED`` works."""
         return self.version >= _SKIP_LOCKED_SINCE[self.kind]
+
+    @property
+    def has_expression_defaults(self) -> bool:
+        """Whether a column's default may be computed from another column."""
+        return self.version >= _EXPRESSION_DEFAULTS_SINCE[self.kind]
 
     @property
     def is_too_old(self) -> bool:

@@ -284,6 +284,8 @@ def test_a_table_of_another_shape_is_never_changed_on_first_use(url: str) -> Non
         ({"tabel": "jobs"}, "'tabel'] is unknown; known are"),
         ({"polling_interval": "often"}, "'polling_interval']='often' is not allowed; it takes"),
         ({"table": "jobs; --"}, "'table']='jobs; --' is not allowed"),
+        ({"text_task": {"q": 7}}, "'text_task']={'q': 7} is not allowed"),
+        ({"legacy_lock": "x" * 65}, "it takes the name of a lock of 1 to 64 characters"),
     ],
 )
 def test_wrong_options_fail_at_start_with_what_is_allowed(

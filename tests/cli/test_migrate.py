@@ -18,6 +18,7 @@ STEPS = [
     "0002 broker",
     "0003 exchanges",
     "0004 fleet",
+    "0005 publish",
     "0006 orders",
     "0007 schedule",
 ]
@@ -98,3 +99,27 @@ def test_a_password_is_never_printed(url: str) -> None:
     assert done.returncode == 1
     assert "refused the login" in done.stderr
     assert "not-the-password" not in done.stdout + done.stderr
+
+
+def test_a_dry_run_shows_how_an_existing_table_is_taken_over(url: str) -> None:
+    with Session(Address.parse(url)) as session:
+        session.execute(
+            "CREATE TABLE jobs (id INT AUTO_INCREMENT PRIMARY KEY, message VARCHAR(99),"
+            " job_status INT DEFAULT 0)"
+        )
+        before = session.query("SHOW CREATE TABLE jobs")
+        shown = migrate(url, "--dry-run").stdout
+        assert "ADD message_wide LONGTEXT" in shown
+        assert "UPDATE `jobs` SET message_wide = message" in shown
+        assert session.query("SHOW CREATE TABLE jobs") == before
+        done = migrate(url)
+        assert done.stdout.startswith("jobs: 0001 adoption\njobs: 0002 broker\n")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_procedure_can_be_done_without(url: str) -> None:
+    migrate(url, "--no-procedure")
+    assert migrate(url, "--no-procedure").stdout == "jobs is up to date.\n"
+    with Session(Address.parse(url)) as session:
+        assert session.query("SHOW PROCEDURE STATUS WHERE db = DATABASE()") == []
+    assert migrate(url).stdout == "jobs: 0005 publish\n"

@@ -9,6 +9,7 @@ Every block is run. Its language and title alone say what a reader does with it,
 ``console title=T``  likewise, in a terminal T of its own, where the command goes on
 ``text title=T``     see these lines in terminal T, in this order
 ``sql``              give it to the server
+``sh title=F``       save it as the file F, as ``php`` and ``javascript``; test_languages.py runs it
 
 In outputs ``...`` stands for anything, as in doctest. Any other block is an error.
 """
@@ -35,6 +36,9 @@ KINDS = {
     ("console", True),
     ("text", True),
     ("sql", False),
+    ("sh", True),
+    ("php", True),
+    ("javascript", True),
 }
 
 

@@ -29,6 +29,7 @@ LOGIN = 'host="127.0.0.1", port=3306, user="user", password="password", database
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 _INTERPRETER = Path(__file__).with_name("interpreter.py")
 _SECONDS = 60
+_FILES = ("python", "sh", "php", "javascript")
 
 
 class Reader:
@@ -82,7 +83,7 @@ class Reader:
         Raises:
             AssertionError: Something else came of it than the page says.
         """
-        if block.language == "python" and block.title is not None:
+        if block.language in _FILES and block.title is not None:
             path = self._folder / block.title
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(self._own(block.text))

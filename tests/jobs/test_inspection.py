@@ -257,7 +257,7 @@ def test_who_may_not_make_the_view_is_told_which_privilege_is_missing(
     session.execute(f"CREATE USER {user} IDENTIFIED BY 'a password'")
     try:
         session.execute(
-            f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP "
+            f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, CREATE ROUTINE "
             f"ON {address.database}.* TO {user}"
         )
         maker = Address(address.host, address.database, user, "a password", address.port)

@@ -27,7 +27,7 @@ PAIR = OrderKey("task:pair", limit=2)
 
 
 def messages(claimed: Sequence[ClaimedJob]) -> list[str]:
-    return [job.message for job in claimed]
+    return [str(job.message) for job in claimed]
 
 
 def put(jobs: JobTable, order: OrderKey | None, *texts: str) -> list[int]:
@@ -373,9 +373,9 @@ class Crowd:
         table.turn(settled, me, None, 0)
 
     def _begin(self, job: ClaimedJob) -> None:
-        key, _, number = job.message.partition("/")
+        key, _, number = str(job.message).partition("/")
         if key in self._running:
-            self.overlaps.append(job.message)
+            self.overlaps.append(str(job.message))
         self._running.add(key)
         self.done[key].append(int(number))
 

@@ -43,7 +43,7 @@ def check_sizes(examined: Examined) -> Iterator[Finding]:
         session.execute("SET SESSION information_schema_stats_expiry = 0")
     tables = [table, *table_names(table).values()]
     for name, engine, rows, data, index in session.query(_statements["sizes"], {"tables": tables}):
-        if engine != "InnoDB":
+        if engine not in ("InnoDB", None):  # None: a view
             text = f"{name} is kept by {engine}, which has no transactions."
             yield problem("engine", text, f"ALTER TABLE {name} ENGINE = InnoDB.")
         if name == table:

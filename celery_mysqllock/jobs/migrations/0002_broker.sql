@@ -1,10 +1,7 @@
 -- What a broker has to know of a job. Each new column is nullable or has a default, so that
--- INSERT INTO jobs (message) VALUES (...) goes on working.
+-- INSERT INTO jobs (message) VALUES (...) goes on working. LOCK=NONE: reads and writes go on, or
+-- the server refuses.
 ALTER TABLE {jobs}
-    MODIFY id          BIGINT UNSIGNED  NOT NULL AUTO_INCREMENT,
-    MODIFY message     LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
-    MODIFY job_status  TINYINT          NOT NULL DEFAULT 0
-                       COMMENT '0 queued, 1 dequeued, 2 scheduled, 3 dead, 4 waiting',
     ADD    queue       VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
                                         NOT NULL DEFAULT 'celery',
     ADD    claim_order TINYINT UNSIGNED NOT NULL DEFAULT 9
@@ -31,11 +28,17 @@ ALTER TABLE {jobs}
                        COMMENT 'jobs of one key run one after the other (job_status 4: not yet)',
     ADD    order_limit SMALLINT UNSIGNED NULL DEFAULT NULL
                        COMMENT 'so many jobs of the key at once',
-    -- in the direction of the claim's ORDER BY: a filesort would lock every row of the queue
+    LOCK = NONE;
+
+-- The index "claim" is in the direction of the claim's ORDER BY: a filesort would lock every row of
+-- the queue.
+ALTER TABLE {jobs}
     ADD KEY claim (queue, job_status, claim_order, id),
     ADD KEY owner (owner),
     ADD KEY due (due_at),
     ADD KEY finished (finished_at),
     ADD UNIQUE KEY unique_key (unique_key),
     ADD KEY order_key (order_key, job_status, id),
-    COMMENT = 'celery-mysqllock schema 2';
+    LOCK = NONE;
+
+ALTER TABLE {jobs} COMMENT = 'celery-mysqllock schema 2';

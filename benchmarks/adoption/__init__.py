@@ -1,0 +1,1 @@
+"""Adoption under load: the original table, its programs, and workers at once."""

@@ -1,0 +1,208 @@
+"""A job that some program wrote as JSON, ``{"task": ...}``: its fields, and what they ask for."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.exceptions import InvalidJob
+from celery_mysqllock.jobs import Placement
+from celery_mysqllock.jobs.job import HIGHEST_PRIORITY, LOWEST_PRIORITY, QUEUE_NAME_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery_mysqllock.jobs import ClaimedJob
+
+_ISO_8601 = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)"
+    r"(?:[T ](?P<time>\d\d:\d\d)(?::(?P<seconds>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?)?"
+    r" ?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?"
+)
+_TIME = "a time as in '2030-01-31T18:00:00+01:00' (UTC without a zone)"
+# A row has one task id, whoever delivers it and however often. Time and database are part of it, so
+# that a table that is made anew, or another database's, does not give the same ids again.
+_ROW_IDS = uuid.UUID("6b0f6e0c-5a3e-5d0e-9d5b-3c1f0c6f4a2e")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The fields; those that may be left out may also be null.
+
+    Attributes:
+        task: The task's name.
+        args: Its arguments.
+        kwargs: Its arguments by name.
+        id: The task's id, None for the row's own.
+        eta: Not before then.
+        expires: Not after then.
+        priority: 0 to 9, the greater first.
+        queue: Where it belongs, None for where it is.
+    """
+
+    task: str
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    id: str | None = None
+    eta: datetime | None = None
+    expires: datetime | None = None
+    priority: int | None = None
+    queue: str | None = None
+
+    @classmethod
+    def read(cls, content: dict[str, Any], created_at: datetime) -> Row:
+        """Check the fields.
+
+        Args:
+            content: The JSON object.
+            created_at: When the row was stored, in UTC; seconds of ``expires`` count from then.
+
+        Raises:
+            InvalidJob: A field is unknown, or of a wrong type.
+        """
+        if unknown := content.keys() - _FIELDS.keys():
+            raise InvalidJob(
+                f"The message has the unknown field {min(unknown)!r}; known are "
+                f"{', '.join(_FIELDS)}."
+            )
+        found = {}
+        for name, value in content.items():
+            accepts, allowed = _FIELDS[name]
+            if value is None and name in _OPTIONAL:
+                continue
+            if not accepts(value):
+                raise InvalidJob(f"{name!r} is {_shown(value)}; it must be {allowed}.")
+            found[name] = value
+        if "eta" in found:
+            found["eta"] = _time("eta", found["eta"])
+        if "expires" in found:
+            found["expires"] = _expiry(found["expires"], created_at)
+        return cls(**found)
+
+    def placement(self, job: ClaimedJob) -> Placement | None:
+        """Where the row belongs, None when it may run here and now.
+
+        What has expired goes nowhere: Celery revokes it.
+        """
+        now = datetime.now(timezone.utc)
+        if self.expires is not None and self.expires <= now:
+            return None
+        delay = None if self.eta is None or self.eta <= now else (self.eta - now).total_seconds()
+        queue = self.queue or job.queue
+        if delay is None and queue == job.queue:
+            return None
+        return Placement(queue, self.priority, delay)
+
+    def payload(self, job: ClaimedJob, source: str) -> dict[str, Any]:
+        """The row as a message of Celery's protocol 2.
+
+        Args:
+            job: The claimed job.
+            source: ``<database>.<table>``.
+        """
+        task_id = self.id or job.task_id or row_id(job.id, job.created_at, source)
+        embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+        priority = LOWEST_PRIORITY if self.priority is None else self.priority
+        return {
+            "body": json.dumps([self.args, self.kwargs, embed]),
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+            "headers": {
+                "lang": "py",
+                "task": self.task,
+                "id": task_id,
+                "root_id": task_id,
+                "parent_id": None,
+                "group": None,
+                "argsrepr": repr(self.args),
+                "kwargsrepr": repr(self.kwargs),
+                "origin": f"{source}@sql",
+                "retries": 0,
+                "timelimit": [None, None],
+                # the table has waited for it; the worker need not
+                "eta": None,
+                "expires": None if self.expires is None else self.expires.isoformat(),
+                "ignore_result": False,
+            },
+            "properties": {"correlation_id": task_id, "delivery_mode": 2, "priority": priority},
+        }
+
+
+def row_id(job_id: int, created_at: datetime, source: str) -> str:
+    """The task id of a row that carries none.
+
+    Args:
+        job_id: The row's id.
+        created_at: When it was stored, in UTC.
+        source: ``<database>.<table>``.
+    """
+    return str(uuid.uuid5(_ROW_IDS, f"{source}:{job_id}:{created_at.isoformat()}"))
+
+
+def _time(name: str, value: str) -> datetime:
+    found = _ISO_8601.fullmatch(value.strip())
+    try:
+        if found is not None:
+            return datetime.fromisoformat(_spelled_out(found)).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        # there is no such day, or none in UTC
+        pass
+    raise InvalidJob(f"{name!r} is {_shown(value)}; it must be {_TIME}.")
+
+
+def _spelled_out(found: re.Match[str]) -> str:
+    """The time with all of its parts, as Python 3.10 reads it."""
+    fraction = (found["fraction"] or "")[:6].ljust(6, "0")
+    zone = (found["zone"] or "Z").replace("Z", "+00").replace(":", "").ljust(5, "0")
+    return (
+        f"{found['day']}T{found['time'] or '00:00'}:{found['seconds'] or '00'}.{fraction}"
+        f"{zone[:3]}:{zone[3:]}"
+    )
+
+
+def _expiry(value: str | float, created_at: datetime) -> datetime:
+    if isinstance(value, str):
+        return _time("expires", value)
+    try:
+        return created_at.replace(tzinfo=timezone.utc) + timedelta(seconds=value)
+    except (ValueError, OverflowError) as error:
+        allowed = _FIELDS["expires"][1]
+        raise InvalidJob(f"'expires' is {_shown(value)}; it must be {allowed}.") from error
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value)[:200]
+
+
+def _is_text(most: int | None = None) -> Callable[[object], bool]:
+    return lambda value: (
+        isinstance(value, str)
+        and bool(value)
+        and (most is None or len(value) <= most)
+        # half of a pair of \\ud83e\\udd80 is no character, and no server stores it
+        and not re.search("[\ud800-\udfff]", value)
+    )
+
+
+def _is_priority(value: object) -> bool:
+    return type(value) is int and LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY
+
+
+_OPTIONAL = ("id", "eta", "expires", "priority", "queue")
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "task": (_is_text(), "a string"),
+    "args": (lambda value: isinstance(value, list), "a JSON array"),
+    "kwargs": (lambda value: isinstance(value, dict), "a JSON object"),
+    "id": (_is_text(255), "a string of 1 to 255 characters"),
+    "eta": (lambda value: isinstance(value, str), _TIME),
+    "expires": (
+        lambda value: isinstance(value, str) or type(value) in (int, float),
+        f"{_TIME}, or a number of seconds",
+    ),
+    "priority": (_is_priority, f"a whole number from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}"),
+    "queue": (_is_text(QUEUE_NAME_LIMIT), f"a string of 1 to {QUEUE_NAME_LIMIT} characters"),
+}

@@ -1,0 +1,148 @@
+"""Adoption: an existing three-column table becomes fit for the migrations while it is in use."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.exceptions import TableMismatch
+from celery_mysqllock.jobs.retry import retried
+from celery_mysqllock.mysql import Statements
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from celery_mysqllock.mysql import Session
+
+# Smaller ids would be used up too soon.
+_IDS = ("int", "bigint")
+_INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
+_TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json")
+_ORIGINAL = {"id": _IDS, "message": _TEXTS, "job_status": _INTEGERS}
+_SHORT_KEYS = ("compact", "redundant")
+# Rows that one UPDATE fills: some hundredths of a second for who waits for one of them.
+_PART = 2000
+
+
+class Adoption:
+    """What is to be done to a table that another program has made, as far as it is not done yet.
+
+    Args:
+        session: An open session.
+        table: The table's name, which ``settings.check_identifier`` has seen.
+        keys: The names of the keys that the migrations will add.
+    """
+
+    def __init__(self, session: Session, table: str, keys: Collection[str]) -> None:
+        self._session = session
+        self._table = table
+        self._keys = keys
+        self._sql = Statements(__package__, "adoption.sql", jobs=table)
+
+    def check(self) -> None:
+        """Do nothing when this is the original table, whatever its types of these kinds.
+
+        Raises:
+            TableMismatch: It is something else; the message says what differs.
+        """
+        if differences := list(self._differences()):
+            raise TableMismatch(
+                f"{self._session.address} has a table {self._table} that is no job table: "
+                f"{'; '.join(differences)}. Nothing was changed. Name another table with "
+                "broker_transport_options = {'table': ...}, or rename or change this one."
+            )
+
+    def steps(self) -> list[str]:
+        """The names in adoption.sql of the statements that the table still needs, in order."""
+        (_, _, row_format, comment), columns = self._describe(), self._columns()
+        steps = [] if "celery-mysqllock schema" in comment else ["take_over"]
+        if row_format.lower() in _SHORT_KEYS:
+            steps.append("lengthen_keys")
+        if str(columns["job_status"][3]).strip("'") != "0":
+            steps.append("queue_by_default")
+        kind, charset = columns["message"][:2]
+        if kind != "json" and (kind, charset) != ("longtext", "utf8mb4"):
+            if not self._session.server.has_expression_defaults:
+                return [*steps, "copy"]
+            steps += [] if "message_wide" in columns else ["add_wide"]
+            steps += ["fill_new", "fill_old", "swap"]
+        return steps
+
+    def sql(self, steps: list[str]) -> str:
+        """The statements, to be shown."""
+        return "\n\n".join(f"{self._sql[step]};" for step in steps)
+
+    def notice(self, steps: list[str]) -> str:
+        """What the user should know before, empty for nothing."""
+        if "copy" not in steps:
+            return ""
+        return (
+            f"{self._session.server} can change the type of message only by a copy of the table; "
+            "INSERTs wait until it is made."
+        )
+
+    def take(self, step: str) -> None:
+        """Run one of the steps.
+
+        Raises:
+            TransientError: Others did not let go of the table, or of a row.
+        """
+        if step == "fill_old":
+            self._fill_old()
+        else:
+            self._session.execute(self._sql[step])
+
+    def _fill_old(self) -> None:
+        after, last = 0, self._session.value(self._sql["last_id"])
+        while after < last:
+            part = {"after": after, "limit": _PART}
+            to = self._session.value(self._sql["end_of_part"], part)
+            if to is None:
+                return
+            values = {"after": after, "to": to}
+            retried(partial(self._session.execute, self._sql["fill_old"], values))
+            after = to
+
+    def _describe(self) -> tuple[str, str, str, str]:
+        ((kind, engine, row_format, comment),) = self._session.query(
+            self._sql["describe_table"], {"table": self._table}
+        )
+        return str(kind), str(engine), str(row_format), str(comment)
+
+    def _columns(self) -> dict[str, tuple[Any, ...]]:
+        rows = self._session.query(self._sql["describe_columns"], {"table": self._table})
+        return {str(name): (str(kind).lower(), *rest) for name, kind, *rest in rows}
+
+    def _differences(self) -> Iterator[str]:
+        kind, engine, _, _ = self._describe()
+        if kind != "BASE TABLE":
+            yield f"it is a {kind.lower()}"
+            return
+        if engine.lower() != "innodb":
+            yield (
+                f"its engine is {engine} and not InnoDB, which alone has transactions (ALTER TABLE "
+                f"{self._table} ENGINE = InnoDB changes it; writes wait while the table is copied)"
+            )
+        columns = self._columns()
+        for name, types in _ORIGINAL.items():
+            if name not in columns:
+                yield f"{name} is missing"
+            elif columns[name][0] not in types:
+                yield f"{name} is {columns[name][0]} and not one of {', '.join(types)}"
+        yield from (f"{name} is not ours" for name in columns if name not in _ORIGINAL)
+        if "id" in columns and "auto_increment" not in str(columns["id"][2]).lower():
+            yield "id is not AUTO_INCREMENT"
+        yield from self._wrong_keys()
+
+    def _wrong_keys(self) -> Iterator[str]:
+        keys: dict[str, list[str]] = {}
+        rows = self._session.query(self._sql["describe_keys"], {"table": self._table})
+        for key, column in rows:
+            keys.setdefault(str(key), []).append(str(column))
+        if keys.get("PRIMARY") != ["id"]:
+            yield "its primary key is not id"
+        for key, columns in keys.items():
+            if "message" in columns:
+                yield f"its key {key} has message in it, which is to hold any length (drop the key)"
+            elif key.lower() in self._keys:
+                yield f"it has a key {key}, and this makes another of that name (rename the key)"
