@@ -5,7 +5,7 @@ FROM python:${PYTHON}-slim AS wheels
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY celery_mysqllock celery_mysqllock
-RUN pip wheel --no-cache-dir --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir --wheel-dir /wheels . 'flower>=2'
 
 FROM python:${PYTHON}-slim
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \

@@ -29,8 +29,10 @@ def services() -> dict[str, Any]:
     return found
 
 
-def test_there_are_a_server_two_workers_two_beats_and_a_producer(services: dict[str, Any]) -> None:
-    assert services.keys() == {"beat", "migrate", "mysql", "producer", "worker"}
+def test_there_are_a_server_two_workers_two_beats_a_producer_and_flower(
+    services: dict[str, Any],
+) -> None:
+    assert services.keys() == {"beat", "flower", "migrate", "mysql", "producer", "worker"}
     assert services["worker"]["deploy"]["replicas"] == 2
     assert services["beat"]["deploy"]["replicas"] == 2
 
@@ -43,7 +45,7 @@ def test_what_listens_is_bound_to_loopback(services: dict[str, Any]) -> None:
 
 def test_jobs_are_worked_on_after_the_migration_alone(services: dict[str, Any]) -> None:
     assert services["migrate"]["depends_on"]["mysql"]["condition"] == "service_healthy"
-    for name in ("beat", "producer", "worker"):
+    for name in ("beat", "flower", "producer", "worker"):
         condition = services[name]["depends_on"]["migrate"]["condition"]
         assert condition == "service_completed_successfully"
 
