@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import secrets
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,12 +16,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from benchmarks.pictures.browser import find_browser, photograph, signed_in
 from benchmarks.pictures.fleet import busy_fleet
 from benchmarks.programs import Programs
 from celery_mysqllock.cli.frame import frame
 from celery_mysqllock.cli.overview import Watch
 from celery_mysqllock.devserver import DevServer
 from celery_mysqllock.devserver.choice import choose
+from celery_mysqllock.jobs import JobStatus, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,13 +32,14 @@ if TYPE_CHECKING:
 
 _PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 _WIDTH, _HEIGHT = 80, 24
+_LARGE, _WIDE = (1080, 1000), (1080, 560)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the pictures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pictures", description=__doc__)
     parser.add_argument("--folder", type=Path, default=_PICTURES, help="where they go")
-    parser.add_argument("--seconds", type=float, default=45.0, help="of work before (45)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of work before (30)")
     parser.add_argument("--server", choices=("mariadb", "mysql"), help="the kind of server")
     parser.add_argument("--keep", action="store_true", help="print the URL and wait for Ctrl-C")
     options = parser.parse_args(arguments)
@@ -46,8 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         time.sleep(options.seconds)
         _draw_top(place, options.folder / "top.svg")
+        if find_browser() is not None:
+            _photograph(programs, place, options.folder)
         if options.keep:
-            print(server.url, flush=True)
+            sys.stdout.write(f"{server.url}\n")
+            sys.stdout.flush()
             time.sleep(3600)
 
 
@@ -65,6 +73,23 @@ def _draw_top(place: Place, path: Path) -> None:
     console.print(frame(watch.read(), height=_HEIGHT))
     watch.close()
     path.write_text(console.export_svg(title="mysqllock top"), "utf-8")
+
+
+def _photograph(programs: Programs, place: Place, folder: Path) -> None:
+    token = secrets.token_hex()
+    arguments = ("celery", "-A", "benchmarks.pictures.shop", "mysqllock", "web", "--port", "0")
+    web = programs.start("web", *arguments, MYSQLLOCK_WEB_TOKEN=token)
+    programs.until(lambda: "http://" in web.log, "the page is served", 60)
+    url = web.log.split()[-1]
+    with place.inspection() as inspection:
+        dead = inspection.jobs(Selection("celery", JobStatus.DEAD), 1)[0]
+    photograph(url, folder / "web-overview.png", _LARGE)
+    with signed_in(url, token) as acting:
+        photograph(f"{acting}jobs?status=dead", folder / "web-jobs.png", _WIDE)
+        job = f"{acting}jobs/{dead.id}"
+        photograph(
+            job, folder / "web-job-dark.png", _LARGE, "--blink-settings=preferredColorScheme=0"
+        )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+
 from celery import Celery
 
 from celery_mysqllock import single_instance
@@ -28,13 +29,13 @@ class ProviderIsDown(Exception):
 
 
 @app.task(name="shop.emails.send")
-def send(address: str) -> None:
+def send(address: str) -> None:  # noqa: ARG001 - says whose it is
     """Half a blink."""
     time.sleep(0.02)
 
 
 @app.task(name="shop.images.resize")
-def resize(image: str) -> None:
+def resize(image: str) -> None:  # noqa: ARG001 - says whose it is
     """A moment."""
     time.sleep(0.3)
 
@@ -52,6 +53,6 @@ def charge(order: int) -> None:
 
 @app.task(name="shop.reports.build")
 @single_instance(unique_on=["account"], wait=600)
-def build(account: int, part: str) -> None:
+def build(account: int, part: str) -> None:  # noqa: ARG001 - the lock is by them
     """Takes long, and once at a time for each account."""
     time.sleep(40)

@@ -15,6 +15,7 @@ from celery_mysqllock.cli.queues import queues
 from celery_mysqllock.cli.run import run
 from celery_mysqllock.cli.stats import stats
 from celery_mysqllock.cli.top import top
+from celery_mysqllock.cli.web import web
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,7 +29,7 @@ def mysqllock(context: click.Context, app: str | None, url: str | None, table: s
     context.obj = find_place(context, app, url, table)
 
 
-for command in (consumers, doctor, jobs, locks, metrics, migrate, queues, run, stats, top):
+for command in (consumers, doctor, jobs, locks, metrics, migrate, queues, run, stats, top, web):
     mysqllock.add_command(command)
 
 __all__ = ["mysqllock"]

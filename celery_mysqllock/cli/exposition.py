@@ -72,9 +72,7 @@ def _queues(queues: Iterable[QueueStatus]) -> list[Metric]:
         "Jobs that were acknowledged or became dead.",
         "counter",
     )
-    rate = Metric(
-        "mysqllock_queue_jobs_ended_per_second", "Jobs that ended, in the last minute."
-    )
+    rate = Metric("mysqllock_queue_jobs_ended_per_second", "Jobs that ended, in the last minute.")
     paused = Metric("mysqllock_queue_paused", "Whether nobody claims from the queue.")
     for queue in queues:
         for status in JobStatus:

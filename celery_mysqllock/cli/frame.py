@@ -98,7 +98,9 @@ def _title(overview: Overview, problem: str | None) -> RenderableType:
     line = Table.grid(expand=True)
     line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     line.add_column(justify="right", no_wrap=True)
-    where = Text.assemble(("mysqllock top", "bold"), f"  {overview.address}  {overview.server.server}")
+    where = Text.assemble(
+        ("mysqllock top", "bold"), f"  {overview.address}  {overview.server.server}"
+    )
     now = Text(f"{overview.read_at:%H:%M:%S} UTC", style="dim")
     if problem is not None:
         where, now.style = Text(problem, style="bold red"), "bold red"

@@ -51,7 +51,7 @@ def _handler(watch: Watch) -> type[Handler]:
     class MetricsHandler(Handler):
         """Answers a scrape."""
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802 - http.server's name
             """Send the metrics, or say where they are."""
             if urlsplit(self.path).path != "/metrics":
                 self.answer(404, "The metrics are at /metrics.\n", "text/plain; charset=utf-8")

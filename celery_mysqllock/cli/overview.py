@@ -116,9 +116,7 @@ class Watch:
     def _read(self) -> Overview:
         begun = time.monotonic()
         jobs = self._open()
-        inspection = Inspection(
-            jobs, self._place.settings.table, namespace=self._place.namespace
-        )
+        inspection = Inspection(jobs, self._place.settings.table, namespace=self._place.namespace)
         queues = inspection.queues(self._count_limit)
         return Overview(
             read_at=datetime.now(timezone.utc),

@@ -105,14 +105,17 @@ class Place:
             CannotConnect: None does.
             LoginRefused, UnknownDatabase, MissingPrivilege: The server says no.
         """
-        options = {} if patience is None else {"patience": patience}
+
+        def session(address: Address) -> Session:
+            return Session(address) if patience is None else Session(address, patience=patience)
+
         *firsts, last = self.addresses
         for address in firsts:
             try:
-                return Session(address, **options).open()
+                return session(address).open()
             except ConnectionError:
                 continue
-        return Session(last, **options).open()
+        return session(last).open()
 
     @contextmanager
     def session(self) -> Iterator[Session]:

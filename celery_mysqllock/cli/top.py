@@ -23,7 +23,6 @@ from celery_mysqllock.exceptions import MySQLLockError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
     from celery_mysqllock.cli.overview import Overview
     from celery_mysqllock.cli.place import Place
 

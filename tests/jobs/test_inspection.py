@@ -276,7 +276,9 @@ def test_what_runs_is_listed_over_all_queues_the_longest_first(
     ids = [jobs.put(queue, MESSAGE) for queue in ("q", "r", "q")]
     for queue in ("r", "q"):
         jobs.claim(queue, 1, ME)
-    session.execute("UPDATE jobs SET claimed_at = NOW(6) - INTERVAL 1 HOUR WHERE id = %s", (ids[0],))
+    session.execute(
+        "UPDATE jobs SET claimed_at = NOW(6) - INTERVAL 1 HOUR WHERE id = %s", (ids[0],)
+    )
     assert [(job.id, job.status) for job in inspection.running(10)] == [
         (ids[0], JobStatus.RUNNING),
         (ids[1], JobStatus.RUNNING),
