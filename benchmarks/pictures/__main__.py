@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.cli.place import Place
 
-_PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
+_ROOT = Path(__file__).resolve().parents[2]
+_PICTURES = _ROOT / "docs" / "pictures"
 _WIDTH, _HEIGHT = 80, 24
 _LARGE, _WIDE = (1080, 1000), (1080, 560)
 
@@ -81,15 +82,17 @@ def _photograph(programs: Programs, place: Place, folder: Path) -> None:
     web = programs.start("web", *arguments, MYSQLLOCK_WEB_TOKEN=token)
     programs.until(lambda: "http://" in web.log, "the page is served", 60)
     url = web.log.split()[-1]
+    with place.session() as session:
+        # the picture is of a shop, not of where this program lies
+        values = (str(_ROOT), "/srv/shop")
+        session.execute("UPDATE jobs SET reason = REPLACE(reason, %s, %s)", values)
     with place.inspection() as inspection:
         dead = inspection.jobs(Selection("celery", JobStatus.DEAD), 1)[0]
     photograph(url, folder / "web-overview.png", _LARGE)
     with signed_in(url, token) as acting:
         photograph(f"{acting}jobs?status=dead", folder / "web-jobs.png", _WIDE)
-        job = f"{acting}jobs/{dead.id}"
-        photograph(
-            job, folder / "web-job-dark.png", _LARGE, "--blink-settings=preferredColorScheme=0"
-        )
+        dark = "--blink-settings=preferredColorScheme=0"
+        photograph(f"{acting}jobs/{dead.id}", folder / "web-job-dark.png", _LARGE, dark)
 
 
 if __name__ == "__main__":

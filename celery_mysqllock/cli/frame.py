@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from celery_mysqllock.cli.overview import short_name
 from celery_mysqllock.cli.tables import since, span
 from celery_mysqllock.jobs import JobStatus
 
@@ -199,7 +200,7 @@ def _lock(lock: HeldLock) -> list[Text]:
     else:
         who = f"session {holder.connection_id} {holder.user or ''}"
     return [
-        Text(_without_hash(holder.name.partition(":")[2] or holder.name)),
+        Text(short_name(holder.name)),
         Text(str(len(lock.waiters)), style="yellow" if lock.waiters else "dim"),
         *(Text(since(holder.since) or "-"), Text(_cut(who, 30))),
     ]
@@ -214,12 +215,6 @@ def _dead_job(job: Job) -> list[Text]:
     reason = (job.reason or "").strip().partition("\n")[0]
     ago = since(job.finished_at or job.created_at) or "-"
     return [Text(job.task or "text"), Text(ago), Text(str(job.id)), Text(_cut(reason, 36))]
-
-
-def _without_hash(name: str) -> str:
-    """The readable beginning of a name that is too long or not plain."""
-    readable, _, digest = name.rpartition("~")
-    return f"{readable}…" if readable and digest else name
 
 
 def _cut(text: str, most: int) -> str:

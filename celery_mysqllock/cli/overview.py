@@ -160,3 +160,9 @@ class Watch:
 def _brief(address: Address) -> str:
     place = address.unix_socket or f"{address.host}:{address.port}"
     return f"{place}/{address.database}"
+
+
+def short_name(lock: str) -> str:
+    """A lock's name for people, without the namespace and the hash of one that is not plain."""
+    readable, mark, _ = lock.partition("~")
+    return (readable.partition(":")[2] or readable) + ("…" if mark else "")

@@ -46,8 +46,7 @@ def top(place: Place, *, interval: float, once: bool) -> None:
     """
     watch, console = Watch(place), Console(highlight=False)
     if once:
-        overview = watch.read()
-        console.print(frame(overview, height=console.height))
+        _print(console, watch.read())
         watch.close()
         return
     if not (sys.stdin.isatty() and console.is_terminal):
@@ -58,6 +57,13 @@ def top(place: Place, *, interval: float, once: bool) -> None:
         with Live(console=console, screen=True, auto_refresh=False) as live:
             _go_on(watch, live, keys, overview, interval)
     watch.close()
+
+
+def _print(console: Console, overview: Overview) -> None:
+    with console.capture() as lines:
+        console.print(frame(overview, height=console.height))
+    for line in lines.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def _go_on(watch: Watch, live: Live, keys: int, overview: Overview, interval: float) -> None:
@@ -107,10 +113,12 @@ def _quiet_end() -> Iterator[None]:
     def end(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, end) for number in numbers]
     try:
         yield
     except KeyboardInterrupt:
         pass
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -20,6 +20,7 @@ from celery_mysqllock.mysql import Statements, is_in_namespace, lock_name, used_
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from celery_mysqllock.locks.card import Card
     from celery_mysqllock.locks.holder import Holder
     from celery_mysqllock.mysql import Session
 
@@ -109,7 +110,8 @@ def list_locks(
     """
     visible = _sessions(session)
     tickets = _from_server(session)
-    held = _from_cards(session) if tickets is None else _held(tickets)
+    cards = _cards(session) if tickets is None else {}
+    held = _held(tickets or ()) | {card.name: by for by, card in cards.items() if card.name}
     waiting = [*_waiting_in(visible), *_waiting(tickets or ())]
     names = {name for name, _ in waiting} - held.keys()
     held |= {name: used for name in names if (used := used_by(session, name)) is not None}
@@ -121,7 +123,7 @@ def list_locks(
     chosen = sorted(waiters, key=lambda name: (-len(waiters[name]), name))[:limit]
     return Listing(
         tuple(
-            HeldLock(read_holder(session, held[name], name), waiters[name])
+            HeldLock(read_holder(session, held[name], name, cards.get(held[name])), waiters[name])
             for name in (sorted(chosen) if limit is None else chosen)
         ),
         is_whole=tickets is not None,
@@ -178,10 +180,9 @@ def _held(tickets: Iterable[_Ticket]) -> dict[str, int]:
     return {name: connection_id for name, connection_id, is_held in tickets if is_held}
 
 
-def _from_cards(session: Session) -> dict[str, int]:
+def _cards(session: Session) -> dict[int, Card]:
     showing = session.query(_statements["with_card"])
-    cards = {connection_id: read_card(session, connection_id) for (connection_id,) in showing}
-    return {card.name: held_by for held_by, card in cards.items() if card and card.name}
+    return {by: card for (by,) in showing if (card := read_card(session, by)) is not None}
 
 
 def _waiting(tickets: Iterable[_Ticket]) -> Iterator[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Headers that a publisher adds reach the task: OpenTelemetry's trace context goes through the table.
+"""Headers that a publisher adds reach the task: OpenTelemetry's trace context, for one.
 
 Its Celery instrumentation adds them in ``before_task_publish`` and reads them from the request.
 """

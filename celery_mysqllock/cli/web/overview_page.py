@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from celery_mysqllock.cli.overview import short_name
 from celery_mysqllock.cli.tables import since, span
 from celery_mysqllock.cli.web.markup import Markup, table, tag, together
 from celery_mysqllock.cli.web.page import Reader, facts, page
@@ -57,14 +58,14 @@ def overview_page(
 def _figures(overview: Overview) -> Markup:
     dead = overview.total(JobStatus.DEAD)
     figures = {
-        "jobs per second": f"{overview.rate:.1f}",
+        "jobs/s": f"{overview.rate:.1f}",
         "ready": overview.total(JobStatus.READY),
         "running": overview.total(JobStatus.RUNNING),
         "scheduled": overview.total(JobStatus.SCHEDULED),
         "dead": tag("span", dead, class_="bad" if dead else None),
         "consumers": overview.alive,
         "locks held": overview.locks.held if overview.locks else None,
-        "waiting for a lock": overview.locks.waiters if overview.locks else None,
+        "lock waiters": overview.locks.waiters if overview.locks else None,
     }
     return tag(
         "dl",
@@ -165,7 +166,8 @@ def _lock(lock: HeldLock) -> list[object]:
     holder = lock.holder
     who = holder.process or f"session {holder.connection_id} of {holder.user or '?'}"
     waiting = tag("span", len(lock.waiters), class_="warn" if lock.waiters else "faint")
-    return [holder.name.partition(":")[2] or holder.name, waiting, since(holder.since) or "-", who]
+    name = tag("span", short_name(holder.name), title=holder.name)
+    return [name, waiting, since(holder.since) or "-", who]
 
 
 def _server(health: ServerHealth) -> Markup:

@@ -121,6 +121,8 @@ def sign_in_page(reader: Reader, *, is_wrong: bool = False) -> str:
     )
     form = tag(
         "form",
+        # password managers ask for a name
+        tag("input", name="username", value="mysqllock", autocomplete="username", hidden=True),
         field,
         tag("button", "Sign in", type="submit"),
         method="post",
