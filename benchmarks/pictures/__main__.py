@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from benchmarks.pictures.browser import find_browser, photograph, signed_in
 from benchmarks.pictures.fleet import busy_fleet
 from benchmarks.programs import Programs
 from celery_mysqllock.cli.frame import frame
@@ -24,6 +23,7 @@ from celery_mysqllock.cli.overview import Watch
 from celery_mysqllock.devserver import DevServer
 from celery_mysqllock.devserver.choice import choose
 from celery_mysqllock.jobs import JobStatus, Selection
+from tests.browser import find_browser, photograph, signed_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

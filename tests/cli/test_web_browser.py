@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.pictures.browser import find_browser, look, photograph, signed_in
+from tests.browser import find_browser, look, photograph, signed_in
 from tests.cli.fleet import fleet
 from tests.cli.serving import serving
 

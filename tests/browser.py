@@ -33,7 +33,7 @@ def look(url: str, *options: str) -> subprocess.CompletedProcess[str]:
         options: Chromium's, such as ``--dump-dom`` or ``--screenshot=FILE``.
     """
     with tempfile.TemporaryDirectory(prefix="browser-") as profile:
-        return subprocess.run(  # noqa: S603 - a program of the PATH
+        return subprocess.run(
             [
                 *(find_browser() or "chromium", "--headless", "--no-sandbox", "--disable-gpu"),
                 *(f"--user-data-dir={profile}", "--hide-scrollbars"),
