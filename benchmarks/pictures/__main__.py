@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import secrets
 import sys
 import tempfile
@@ -73,7 +74,9 @@ def _draw_top(place: Place, path: Path) -> None:
     )
     console.print(frame(watch.read(), height=_HEIGHT))
     watch.close()
-    path.write_text(console.export_svg(title="mysqllock top"), "utf-8")
+    picture = console.export_svg(title="mysqllock top")
+    # nothing is loaded from elsewhere: any monospaced font will do
+    path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL), "utf-8")
 
 
 def _photograph(programs: Programs, place: Place, folder: Path) -> None:
