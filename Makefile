@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test test-mysql conformance torture run-lock faults adoption unique order bench bench-scale docs \
-	matrix beat lint format clean
+	matrix beat pictures lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is to make
@@ -63,6 +63,9 @@ docs: $(VENV)/.docs  ## Build the documentation as a site, into site/
 
 matrix: $(VENV)/.matrix  ## Test the wheel on each Python that is here (3 minutes each)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.matrix
+
+pictures: $(VENV)/.bench  ## Draw top.svg and web-*.png of a busy fleet (1 minute; needs Chromium)
+	$(BIN)/python -m benchmarks.pictures
 
 lint: $(VENV)/.dev  ## Check style, types and imports
 	$(BIN)/ruff format --check

@@ -8,11 +8,14 @@ from celery_mysqllock.cli.consumers import consumers
 from celery_mysqllock.cli.doctor import doctor
 from celery_mysqllock.cli.jobs import jobs
 from celery_mysqllock.cli.locks import locks
+from celery_mysqllock.cli.metrics import metrics
 from celery_mysqllock.cli.migrate import migrate
 from celery_mysqllock.cli.place import Group, find_place
 from celery_mysqllock.cli.queues import queues
 from celery_mysqllock.cli.run import run
 from celery_mysqllock.cli.stats import stats
+from celery_mysqllock.cli.top import top
+from celery_mysqllock.cli.web import web
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +29,7 @@ def mysqllock(context: click.Context, app: str | None, url: str | None, table: s
     context.obj = find_place(context, app, url, table)
 
 
-for command in (consumers, doctor, jobs, locks, migrate, queues, run, stats):
+for command in (consumers, doctor, jobs, locks, metrics, migrate, queues, run, stats, top, web):
     mysqllock.add_command(command)
 
 __all__ = ["mysqllock"]

@@ -93,7 +93,7 @@ def _show(job: Job) -> None:
     )
     if job.reason:
         click.echo(f"\n{job.reason.rstrip()}")
-    click.echo(f"\n{_readable(job.message or '')}")
+    click.echo(f"\n{readable(job.message or '')}")
 
 
 def _for_people(value: object) -> object:
@@ -102,7 +102,8 @@ def _for_people(value: object) -> object:
     return time_of(value) if hasattr(value, "tzinfo") else value  # type: ignore[arg-type]
 
 
-def _readable(message: str) -> str:
+def readable(message: str) -> str:
+    """The message as it is shown to people: JSON with a line for each value."""
     try:
         return json.dumps(json.loads(message), ensure_ascii=False, indent=2)
     except ValueError:

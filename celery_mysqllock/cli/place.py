@@ -94,24 +94,33 @@ class Place:
             raise SettingsError(_NOWHERE)
         return lock_settings(self.app)
 
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """A session with the first server of the job table that answers.
+    def open_session(self, *, patience: float | None = None) -> Session:
+        """Open a session with the first server of the job table that answers.
+
+        Args:
+            patience: Seconds after which an answer that has not come counts as a lost connection,
+                None for as many as with any session.
 
         Raises:
             CannotConnect: None does.
             LoginRefused, UnknownDatabase, MissingPrivilege: The server says no.
         """
+
+        def session(address: Address) -> Session:
+            return Session(address) if patience is None else Session(address, patience=patience)
+
         *firsts, last = self.addresses
         for address in firsts:
             try:
-                session = Session(address).open()
+                return session(address).open()
             except ConnectionError:
                 continue
-            break
-        else:
-            session = Session(last).open()
-        with session:
+        return session(last).open()
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session for the block; errors as in ``open_session``."""
+        with self.open_session() as session:
             yield session
 
     @contextmanager

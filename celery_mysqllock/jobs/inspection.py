@@ -38,8 +38,8 @@ _STATUSES = {
     JobStatus.READY: (0, "in_line"),
     JobStatus.SCHEDULED: (2, "in_line"),
     JobStatus.WAITING: (4, "in_line"),
-    JobStatus.DEAD: (3, "ended"),
-    JobStatus.DONE: (1, "ended"),
+    JobStatus.DEAD: (3, "of_nobody"),
+    JobStatus.DONE: (1, "of_nobody"),
 }
 _BY_NUMBER = {
     number: status for status, (number, _) in _STATUSES.items() if status != JobStatus.RUNNING
@@ -77,26 +77,32 @@ class Inspection:
                 seconds for a million.
         """
         named = self._session.query(self._sql["queues"])
-        running = dict(self._session.query(self._sql["running"]))
+        claims = dict(self._session.query(self._sql["claims"]))
         ages = dict(self._session.query(self._sql["oldest"]))
-        rates = dict(self._session.query(self._sql["rates"]))
+        ended = {name: more for name, *more in self._session.query(self._sql["ended"])}
         found = []
         for name, paused_at in named:
-            counts = {
-                status.value: self._count(name, number, count_limit)
-                for number, status in _BY_NUMBER.items()
-            }
-            counts["running"] = int(running.get(name, 0))
-            counts["done"] = max(0, counts["done"] - counts["running"])
-            age, rate = _number(ages.get(name)), _number(rates.get(name)) or 0.0
+            values = {"queue": name, "limit": count_limit or _NO_LIMIT}
+            (counts,) = self._session.query(self._sql["counts"], values)
+            ready, scheduled, waiting, dead, dequeued = map(int, counts)
+            running = int(claims.get(name, 0))
+            rate, total = ended.get(name, (0, 0))
             found.append(
-                QueueStatus(name, **counts, oldest_age=age, rate=rate, paused_at=_utc(paused_at))
+                QueueStatus(
+                    name,
+                    ready=ready,
+                    scheduled=scheduled,
+                    waiting=waiting,
+                    running=running,
+                    dead=dead,
+                    done=max(0, dequeued - running),
+                    oldest_age=_number(ages.get(name)),
+                    rate=float(rate),
+                    ended=int(total),
+                    paused_at=_utc(paused_at),
+                )
             )
         return found
-
-    def _count(self, queue: str, job_status: int, limit: int | None) -> int:
-        values = {"queue": queue, "job_status": job_status, "limit": limit or _NO_LIMIT}
-        return int(self._session.value(self._sql["count"], values))
 
     # -- jobs -------------------------------------------------------------------------------------
 
@@ -111,6 +117,11 @@ class Inspection:
         """
         found = self._select("jobs", selection or Selection(), limit)
         return [_job(row) for row in found]
+
+    def running(self, limit: int) -> list[Job]:
+        """Jobs of all queues that consumers have, those claimed first in front."""
+        parts = " ".join(self._sql[part] for part in ("jobs", "running", "claimed"))
+        return [_job(row) for row in self._session.query(parts, {"limit": limit})]
 
     def ids(self, selection: Selection, limit: int | None = None) -> list[int]:
         """The ids of all jobs of the selection, as in ``jobs``."""

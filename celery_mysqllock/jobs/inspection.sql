@@ -10,13 +10,21 @@ FROM (SELECT queue FROM {jobs} GROUP BY queue
 LEFT JOIN {queues} AS paused ON paused.queue = names.queue
 ORDER BY names.queue;
 
--- name: count
--- How many jobs of a queue have a job_status, up to a limit: of the index alone.
-SELECT COUNT(*) FROM (SELECT 1 FROM {jobs}
-                      WHERE queue = %(queue)s AND job_status = %(job_status)s
-                      LIMIT %(limit)s) AS counted;
+-- name: counts
+-- How many jobs of a queue have each job_status, each up to a limit: of the index alone.
+SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM {jobs} WHERE queue = %(queue)s AND job_status = 0
+                              LIMIT %(limit)s) AS counted) AS ready,
+       (SELECT COUNT(*) FROM (SELECT 1 FROM {jobs} WHERE queue = %(queue)s AND job_status = 2
+                              LIMIT %(limit)s) AS counted) AS scheduled,
+       (SELECT COUNT(*) FROM (SELECT 1 FROM {jobs} WHERE queue = %(queue)s AND job_status = 4
+                              LIMIT %(limit)s) AS counted) AS waiting,
+       (SELECT COUNT(*) FROM (SELECT 1 FROM {jobs} WHERE queue = %(queue)s AND job_status = 3
+                              LIMIT %(limit)s) AS counted) AS dead,
+       (SELECT COUNT(*) FROM (SELECT 1 FROM {jobs} WHERE queue = %(queue)s AND job_status = 1
+                              LIMIT %(limit)s) AS counted) AS dequeued;
 
--- name: running
+-- name: claims
+-- How many jobs of each queue somebody has.
 SELECT queue, COUNT(*) FROM {jobs} WHERE owner IS NOT NULL AND job_status = 1 GROUP BY queue;
 
 -- name: oldest
@@ -28,14 +36,15 @@ FROM (SELECT queue, MIN(id) AS id FROM {jobs} WHERE job_status = 0
 JOIN {jobs} AS job ON job.id = line.id
 GROUP BY line.queue;
 
--- name: rates
--- Jobs that ended per second in the last minute: all of this calendar minute, and of the one before
--- as much as is not over for a minute yet.
+-- name: ended
+-- Jobs that ended: per second in the last minute, which is all of this calendar minute, and of the
+-- one before as much as is not over for a minute yet; and ever.
 SELECT queue,
-       SUM(ended * LEAST(60, TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP() - INTERVAL 1 MINUTE,
-                                           minute + INTERVAL 1 MINUTE)) / 60) / 60
-FROM {throughput} WHERE minute > UTC_TIMESTAMP() - INTERVAL 2 MINUTE
-GROUP BY queue;
+       SUM(IF(minute > UTC_TIMESTAMP() - INTERVAL 2 MINUTE,
+              ended * LEAST(60, TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP() - INTERVAL 1 MINUTE,
+                                              minute + INTERVAL 1 MINUTE)) / 60, 0)) / 60,
+       SUM(ended)
+FROM {throughput} GROUP BY queue;
 
 -- name: consumers
 -- Who is registered or has claims.
@@ -94,6 +103,9 @@ WHERE job.task_id = %(sought)s
        JSON_UNQUOTE(JSON_EXTRACT(job.message, '$.headers.id')), NULL) = %(sought)s)
 ORDER BY job.id
 
+-- name: running
+WHERE job.owner IS NOT NULL AND job.job_status = 1
+
 -- name: selected
 WHERE job.queue = %(queue)s AND job.job_status = %(job_status)s
   AND (%(seconds)s IS NULL OR job.created_at < NOW(6) - INTERVAL %(seconds)s SECOND)
@@ -113,7 +125,7 @@ AND job.owner IS NOT NULL
 ORDER BY job.claimed_at
 LIMIT %(limit)s
 
--- name: ended
+-- name: of_nobody
 -- Those that nobody has, the last in the index first.
 AND job.owner IS NULL
 ORDER BY job.claim_order DESC, job.id DESC

@@ -253,9 +253,19 @@ INSERT INTO {throughput} (queue, minute, consumer, ended)
 VALUES (%(queue)s, UTC_TIMESTAMP() - INTERVAL SECOND(UTC_TIMESTAMP()) SECOND, %(owner)s, %(ended)s)
 ON DUPLICATE KEY UPDATE ended = ended + VALUES(ended);
 
--- name: remove_throughput
--- What ended more than an hour ago is of no interest.
-DELETE FROM {throughput} WHERE minute < UTC_TIMESTAMP() - INTERVAL 1 HOUR LIMIT 1000;
+-- name: sum_up_throughput
+-- A script: what ended more than 10 minutes ago goes into the total of its queue, which is the row of
+-- no consumer and no minute. The rows are locked first: another sweeper must not add them too.
+BEGIN;
+SET @summed_up = UTC_TIMESTAMP() - INTERVAL 10 MINUTE;
+SELECT COUNT(*) FROM {throughput} WHERE minute BETWEEN '1970-01-02' AND @summed_up FOR UPDATE;
+INSERT INTO {throughput} (queue, minute, consumer, ended)
+SELECT queue, '1970-01-01', '', summed FROM
+    (SELECT queue, SUM(ended) AS summed FROM {throughput}
+     WHERE minute BETWEEN '1970-01-02' AND @summed_up GROUP BY queue) AS old
+ON DUPLICATE KEY UPDATE ended = ended + VALUES(ended);
+DELETE FROM {throughput} WHERE minute BETWEEN '1970-01-02' AND @summed_up;
+COMMIT;
 
 -- name: release_claims_of
 -- All that a dead consumer had claimed goes back to the queue.

@@ -95,6 +95,7 @@ class QueueStatus:
         oldest_age: For how many seconds the jobs first in line have been ready, the longest of
             the priorities; None when none is.
         rate: Jobs that ended per second, in the last minute.
+        ended: Jobs that have ended since they are counted, which is since the table was migrated.
         paused_at: Since when nobody claims from it, None while they do.
     """
 
@@ -107,6 +108,7 @@ class QueueStatus:
     done: int
     oldest_age: float | None
     rate: float
+    ended: int
     paused_at: datetime | None
 
 

@@ -104,7 +104,7 @@ class Sweeper:
     def _tidy(self, session: Session, jobs: JobTable) -> None:
         queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)
         queues.delete_expired()
-        jobs.remove_throughput()
+        jobs.sum_up_throughput()
         self._gaps_after = jobs.fill_gaps(self._gaps_after)
         if self._settings.retention_seconds:
             while jobs.remove_finished(self._settings.retention_seconds):

@@ -284,9 +284,10 @@ class JobTable(OrderedJobs):
         """Remove some jobs that were finished so many seconds ago; returns how many."""
         return self._delete("find_finished", "remove_finished", seconds=retention)
 
-    def remove_throughput(self) -> None:
-        """Remove what was counted more than an hour ago."""
-        self._change("remove_throughput")
+    def sum_up_throughput(self) -> None:
+        """Add what was counted more than ten minutes ago to the totals of the queues."""
+        with self._session.undivided():
+            retried(lambda: self._session.script(self._sql["sum_up_throughput"]))
 
     # -- queues -----------------------------------------------------------------------------------
 

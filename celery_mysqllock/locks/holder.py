@@ -17,6 +17,7 @@ from celery_mysqllock.mysql import Statements
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from celery_mysqllock.locks.card import Card
     from celery_mysqllock.mysql import Session
 
 _statements = Statements("celery_mysqllock.locks", "holder.sql")
@@ -79,16 +80,19 @@ class Holder:
         return ", ".join(parts)
 
 
-def read_holder(session: Session, connection_id: int, name: str) -> Holder:
+def read_holder(
+    session: Session, connection_id: int, name: str, card: Card | None = None
+) -> Holder:
     """Find out about the session that holds the lock.
 
     Args:
         session: Any session; what it sees depends on its user.
         connection_id: The holder's.
         name: The lock's name.
+        card: What the holder shows, where that has been read already.
     """
     user, host = (*session.query(_statements["session"], {"id": connection_id}), (None, None))[0]
-    card = read_card(session, connection_id)
+    card = card or read_card(session, connection_id)
     if card is None:
         return Holder(
             connection_id, name, user, host, process=_read_attributes(session, connection_id)

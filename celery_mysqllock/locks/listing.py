@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, TableMissing
 from celery_mysqllock.locks.card import read_card
 from celery_mysqllock.locks.holder import read_holder
-from celery_mysqllock.mysql import Statements, is_in_namespace, used_by
+from celery_mysqllock.mysql import Statements, is_in_namespace, lock_name, used_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
+    from celery_mysqllock.locks.card import Card
     from celery_mysqllock.locks.holder import Holder
     from celery_mysqllock.mysql import Session
 
@@ -68,12 +69,18 @@ class Listing:
     """The locks of a namespace.
 
     Attributes:
-        locks: Those that are held, by name.
+        locks: Those that are held, by name; with a limit, those that most sessions wait for.
         is_whole: Whether the server lists all of them.
+        held: How many are held, whatever the limit.
+        waited_for: For how many of these somebody waits.
+        waiters: How many sessions wait for them.
     """
 
     locks: tuple[HeldLock, ...]
     is_whole: bool
+    held: int
+    waited_for: int
+    waiters: int
 
 
 class _Visible(NamedTuple):
@@ -86,25 +93,51 @@ class _Visible(NamedTuple):
     statement: str | None
 
 
-def list_locks(session: Session, namespace: str) -> Listing:
+def list_locks(
+    session: Session,
+    namespace: str,
+    *,
+    without: Collection[str] = (),
+    limit: int | None = None,
+) -> Listing:
     """The locks of the namespace that are held now.
 
     Args:
         session: Any session; what it sees depends on its user.
         namespace: The first part of their names.
+        without: Second parts of the names of locks to leave out.
+        limit: Most locks to ask about, which is three statements each; None for all.
     """
     visible = _sessions(session)
     tickets = _from_server(session)
-    held = _from_cards(session, visible) if tickets is None else _held(tickets)
+    cards = _cards(session) if tickets is None else {}
+    held = _held(tickets or ()) | {card.name: by for by, card in cards.items() if card.name}
     waiting = [*_waiting_in(visible), *_waiting(tickets or ())]
     names = {name for name, _ in waiting} - held.keys()
     held |= {name: used for name in names if (used := used_by(session, name)) is not None}
-    locks = tuple(
-        HeldLock(read_holder(session, held[name], name), _waiters(name, waiting, visible))
-        for name in sorted(held)
-        if is_in_namespace(name, namespace)
+    waiters = {
+        name: _waiters(name, waiting, visible)
+        for name in held
+        if is_in_namespace(name, namespace) and not _is_of(name, namespace, without)
+    }
+    chosen = sorted(waiters, key=lambda name: (-len(waiters[name]), name))[:limit]
+    return Listing(
+        tuple(
+            HeldLock(read_holder(session, held[name], name, cards.get(held[name])), waiters[name])
+            for name in (sorted(chosen) if limit is None else chosen)
+        ),
+        is_whole=tickets is not None,
+        held=len(waiters),
+        waited_for=sum(map(bool, waiters.values())),
+        waiters=sum(map(len, waiters.values())),
     )
-    return Listing(locks, is_whole=tickets is not None)
+
+
+def _is_of(name: str, namespace: str, kinds: Iterable[str]) -> bool:
+    return any(
+        name == lock_name(namespace, kind) or is_in_namespace(name, f"{namespace}:{kind}")
+        for kind in kinds
+    )
 
 
 def read_lock(session: Session, name: str) -> HeldLock | None:
@@ -147,9 +180,9 @@ def _held(tickets: Iterable[_Ticket]) -> dict[str, int]:
     return {name: connection_id for name, connection_id, is_held in tickets if is_held}
 
 
-def _from_cards(session: Session, visible: Iterable[int]) -> dict[str, int]:
-    cards = {connection_id: read_card(session, connection_id) for connection_id in visible}
-    return {card.name: held_by for held_by, card in cards.items() if card and card.name}
+def _cards(session: Session) -> dict[int, Card]:
+    showing = session.query(_statements["with_card"])
+    return {by: card for (by,) in showing if (card := read_card(session, by)) is not None}
 
 
 def _waiting(tickets: Iterable[_Ticket]) -> Iterator[tuple[str, int]]:

@@ -25,3 +25,14 @@ SELECT TABLE_SCHEMA, THREAD_ID, 1
 -- All sessions that this user sees: all there are with the PROCESS privilege, else its own.
 SELECT ID, USER, HOST, TIME, STATE, INFO
   FROM information_schema.PROCESSLIST
+
+-- name: with_card
+-- The sessions that this user sees and that show a card: those that hold a lock of its first byte,
+-- which is a length and so never 0.
+SELECT DISTINCT session.ID
+  FROM information_schema.PROCESSLIST AS session
+ CROSS JOIN (SELECT a.d + 4 * b.d + 16 * c.d AS number
+               FROM (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS a
+              CROSS JOIN (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS b
+              CROSS JOIN (SELECT 0 AS d UNION ALL SELECT 1) AS c) AS numbers
+ WHERE IS_USED_LOCK(CONCAT('mysqllock:card:', session.ID, ':', number)) = session.ID

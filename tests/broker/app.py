@@ -214,3 +214,11 @@ def stumbling(self: Any, key: str, number: int) -> None:
 @single_instance(unique_on=["key"], on_conflict="queue", retry_countdown=1)
 def hopeless(key: str, number: int) -> None:
     write(f"{key}/{number}")
+
+
+@app.task(name="traced", bind=True, acks_late=True)
+def traced(self: Any, seconds: float = 0.0) -> None:
+    """Write the trace context that came with the message."""
+    write(f"{self.request.get('traceparent')} {self.request.get('tracestate')}")
+    if not self.request.delivery_info["redelivered"]:
+        time.sleep(seconds)

@@ -268,3 +268,19 @@ def test_who_may_not_make_the_view_is_told_which_privilege_is_missing(
     # the rest is done by one who may
     Migrations(session).apply()
     assert view(session) == {}
+
+
+def test_what_runs_is_listed_over_all_queues_the_longest_first(
+    inspection: Inspection, jobs: JobTable, session: Session
+) -> None:
+    ids = [jobs.put(queue, MESSAGE) for queue in ("q", "r", "q")]
+    for queue in ("r", "q"):
+        jobs.claim(queue, 1, ME)
+    session.execute(
+        "UPDATE jobs SET claimed_at = NOW(6) - INTERVAL 1 HOUR WHERE id = %s", (ids[0],)
+    )
+    assert [(job.id, job.status) for job in inspection.running(10)] == [
+        (ids[0], JobStatus.RUNNING),
+        (ids[1], JobStatus.RUNNING),
+    ]
+    assert [job.id for job in inspection.running(1)] == [ids[0]]

@@ -100,12 +100,24 @@ def test_the_rate_is_of_the_last_minute(session: Session) -> None:
     assert float(in_view) == pytest.approx(inspection.queues()[0].rate, abs=0.2)
 
 
-def test_what_is_older_than_an_hour_is_removed(jobs: JobTable, session: Session) -> None:
-    for minutes in (1, 59, 61, 120):
-        session.execute(
-            "INSERT INTO jobs_throughput (queue, minute, consumer, ended) "
-            "VALUES ('q', UTC_TIMESTAMP() - INTERVAL %s MINUTE, %s, 1)",
-            (minutes, ME),
-        )
-    jobs.remove_throughput()
-    assert session.value(WRITTEN) == 2
+def test_what_is_old_is_summed_up_and_the_total_stays(jobs: JobTable, session: Session) -> None:
+    EphemeralQueues(session, namespace="n").declare_durable("idle")
+
+    def totals() -> dict[str, int]:
+        return {queue.queue: queue.ended for queue in Inspection(session).queues()}
+
+    for hours in range(2):
+        for queue in ("q", "r"):
+            jobs.put(queue, "x")
+            for minutes in (1, 9, 11, 120):
+                session.execute(
+                    "INSERT INTO jobs_throughput (queue, minute, consumer, ended) "
+                    "VALUES (%s, UTC_TIMESTAMP() - INTERVAL %s MINUTE, %s, 2)",
+                    (queue, minutes + hours * 60 * 3, ME),
+                )
+        before = totals()
+        jobs.sum_up_throughput()
+        jobs.sum_up_throughput()
+        assert totals() == before == {"idle": 0, "q": 8 * (hours + 1), "r": 8 * (hours + 1)}
+    in_minutes = session.value("SELECT COUNT(*) FROM jobs_throughput WHERE consumer <> ''")
+    assert in_minutes == 4

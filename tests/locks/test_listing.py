@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from celery_mysqllock.devserver import DevServer
-    from celery_mysqllock.locks.listing import HeldLock
+    from celery_mysqllock.locks.listing import HeldLock, Listing
     from tests.locks.conftest import Hold, MakeMySQLLock
 
 _INSTRUMENTED = (
@@ -152,3 +152,20 @@ def test_a_server_with_a_list_shows_what_any_program_holds(
         assert waiter.connection_id == session.connection_id
         other.value("SELECT RELEASE_LOCK('shop:of another program')")
         session.receive()
+
+
+def test_a_limit_keeps_the_most_waited_for_and_counts_all(
+    session: Session, namespace: str, mysql_lock: MakeMySQLLock, hold: Hold, start: Hold
+) -> None:
+    hold("wanted")
+    start("wanted")
+    with mysql_lock("a"), mysql_lock("bell"), mysql_lock("bell:q:0"), mysql_lock("bells"):
+
+        def listed() -> Listing | None:
+            found = list_locks(session, namespace, without=["bell"], limit=1)
+            return found if (found.held, found.waiters) == (3, 1) else None
+
+        listing = eventually(listed)
+    assert listing is not None
+    assert [lock.holder.name for lock in listing.locks] == [f"{namespace}:wanted"]
+    assert listing.waited_for == 1

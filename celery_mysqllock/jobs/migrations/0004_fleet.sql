@@ -15,9 +15,9 @@ CREATE TABLE IF NOT EXISTS {consumers} (
 
 CREATE TABLE IF NOT EXISTS {throughput} (
     queue    VARCHAR(255) NOT NULL,
-    minute   DATETIME NOT NULL COMMENT 'UTC; its beginning',
+    minute   DATETIME NOT NULL COMMENT 'UTC; its beginning; 1970 in the row of a queue''s total',
     consumer CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-    ended    INT UNSIGNED NOT NULL COMMENT 'jobs that were acknowledged or became dead',
+    ended    BIGINT UNSIGNED NOT NULL COMMENT 'jobs that were acknowledged or became dead',
     PRIMARY KEY (queue, minute, consumer),
     KEY minute (minute)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

@@ -1,0 +1,168 @@
+"""What ``top``, ``metrics`` and ``web`` show: read at once, over sessions that stay open."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.exceptions import MySQLLockError
+from celery_mysqllock.jobs import COUNT_LIMIT, Inspection, JobStatus, Migrations, Selection
+from celery_mysqllock.locks.listing import Listing, list_locks
+from celery_mysqllock.mysql import Address, Session
+
+if TYPE_CHECKING:
+    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.jobs import ConsumerStatus, Job, QueueStatus, ServerHealth
+
+# Locks of the broker's own, of which each worker holds several. The consumers tell the same.
+_INNER = ("bell", "consumer", "sweeper")
+# A server that does not answer for so many seconds is shown as lost.
+_PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A fleet at one moment.
+
+    Attributes:
+        read_at: When, on this machine's clock, in UTC.
+        address: Host, port and database.
+        queues: Each queue, by name.
+        consumers: Each consumer, by name.
+        running: Jobs that consumers have, the longest claimed first.
+        dead: Dead jobs, queue by queue, the last stored first.
+        locks: The locks of the namespace, most waited for first; None when they are in memory.
+        server: What slows claims down.
+        count_limit: Where counting stopped, None for nowhere.
+        seconds: How long reading took.
+    """
+
+    read_at: datetime
+    address: str
+    queues: list[QueueStatus]
+    consumers: list[ConsumerStatus]
+    running: list[Job]
+    dead: list[Job]
+    locks: Listing | None
+    server: ServerHealth
+    count_limit: int | None
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Jobs that ended per second, in the last minute."""
+        return sum(queue.rate for queue in self.queues)
+
+    @property
+    def alive(self) -> int:
+        """How many consumers live."""
+        return sum(consumer.is_alive for consumer in self.consumers)
+
+    def total(self, status: JobStatus) -> int:
+        """How many jobs of all queues are in that state."""
+        return sum(getattr(queue, status.value) for queue in self.queues)
+
+
+class Watch:
+    """Reads overviews over sessions that stay open, and opens others when these are lost.
+
+    For any thread: one reads, and the others wait for it.
+
+    Args:
+        place: Where.
+        rows: Most running jobs, dead ones of each queue, and locks to read.
+        count_limit: Where the counting of a queue's jobs stops, None to count all.
+    """
+
+    def __init__(
+        self, place: Place, *, rows: int = 20, count_limit: int | None = COUNT_LIMIT
+    ) -> None:
+        self._place = place
+        self._rows = rows
+        self._count_limit = count_limit
+        self._mutex = threading.Lock()
+        self._jobs: Session | None = None
+        self._locks: Session | None = None
+        self._last: Overview | None = None
+        self._last_at = 0.0
+
+    def close(self) -> None:
+        """End the sessions."""
+        sessions, self._jobs, self._locks = {self._jobs, self._locks}, None, None
+        for session in sessions:
+            if session is not None:
+                session.close()
+
+    def read(self, max_age: float = 0.0) -> Overview:
+        """The fleet now, or as it was read at most so many seconds ago.
+
+        Raises:
+            MySQLLockError: It cannot be read: nobody answers, or something is missing. The next
+                call tries again.
+        """
+        with self._mutex:
+            if self._last is None or time.monotonic() - self._last_at >= max_age:
+                try:
+                    self._last = self._read()
+                except MySQLLockError:
+                    self.close()
+                    raise
+                self._last_at = time.monotonic()
+            return self._last
+
+    def _read(self) -> Overview:
+        begun = time.monotonic()
+        jobs = self._open()
+        inspection = Inspection(jobs, self._place.settings.table, namespace=self._place.namespace)
+        queues = inspection.queues(self._count_limit)
+        return Overview(
+            read_at=datetime.now(timezone.utc),
+            address=_brief(jobs.address),
+            queues=queues,
+            consumers=inspection.consumers(),
+            running=inspection.running(self._rows),
+            dead=self._dead(inspection, queues),
+            locks=self._list_locks(),
+            server=inspection.server(),
+            count_limit=self._count_limit,
+            seconds=time.monotonic() - begun,
+        )
+
+    def _dead(self, inspection: Inspection, queues: list[QueueStatus]) -> list[Job]:
+        return [
+            job
+            for queue in queues
+            if queue.dead
+            for job in inspection.jobs(Selection(queue.queue, JobStatus.DEAD), self._rows)
+        ][: self._rows]
+
+    def _list_locks(self) -> Listing | None:
+        if self._locks is None:
+            return None
+        namespace = self._place.locks.namespace or self._locks.address.database
+        return list_locks(self._locks, namespace, without=_INNER, limit=self._rows)
+
+    def _open(self) -> Session:
+        if self._jobs is None or not self._jobs.is_open:
+            self._jobs = self._place.open_session(patience=_PATIENCE)
+            Migrations(self._jobs, self._place.settings.table).check()
+        url = self._place.locks.url or ""
+        if not url.startswith("memory://") and (self._locks is None or not self._locks.is_open):
+            address = Address.parse(url)
+            shared = address == self._jobs.address
+            self._locks = self._jobs if shared else Session(address, patience=_PATIENCE).open()
+        return self._jobs
+
+
+def _brief(address: Address) -> str:
+    place = address.unix_socket or f"{address.host}:{address.port}"
+    return f"{place}/{address.database}"
+
+
+def short_name(lock: str) -> str:
+    """A lock's name for people, without the namespace and the hash of one that is not plain."""
+    readable, mark, _ = lock.partition("~")
+    return (readable.partition(":")[2] or readable) + ("…" if mark else "")

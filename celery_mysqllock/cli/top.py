@@ -1,0 +1,124 @@
+"""``top``: the fleet and its server, live in a terminal."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from celery_mysqllock.cli.frame import frame
+from celery_mysqllock.cli.overview import Watch
+from celery_mysqllock.exceptions import MySQLLockError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery_mysqllock.cli.overview import Overview
+    from celery_mysqllock.cli.place import Place
+
+_QUIT = frozenset("qQ\x04")
+
+
+@click.command()
+@click.option(
+    *("--interval", "-i"),
+    type=click.FloatRange(0.2, 3600),
+    default=2.0,
+    show_default=True,
+    help="Seconds between two looks.",
+)
+@click.option("--once", is_flag=True, help="Print one frame and end.")
+@click.pass_obj
+def top(place: Place, *, interval: float, once: bool) -> None:
+    """Show queues, consumers, running jobs, locks and dead jobs, live. q or Ctrl-C ends it.
+
+    Also the server's health. When the server is lost it says so, and goes on when it is back.
+    """
+    watch, console = Watch(place), Console(highlight=False)
+    if once:
+        _print(console, watch.read())
+        watch.close()
+        return
+    if not (sys.stdin.isatty() and console.is_terminal):
+        raise click.UsageError("This is no terminal; with --once it prints one frame.")
+    with _quiet_end(), _keys() as keys:
+        # once before the screen is taken: what will never work is an error message
+        overview = watch.read()
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            _go_on(watch, live, keys, overview, interval)
+    watch.close()
+
+
+def _print(console: Console, overview: Overview) -> None:
+    with console.capture() as lines:
+        console.print(frame(overview, height=console.height))
+    for line in lines.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def _go_on(watch: Watch, live: Live, keys: int, overview: Overview, interval: float) -> None:
+    problem: str | None = None
+    while True:
+        height = live.console.height
+        live.update(frame(overview, height=height, problem=problem), refresh=True)
+        if _is_quit(keys, interval):
+            return
+        try:
+            overview, problem = watch.read(), None
+        except MySQLLockError as error:
+            problem = _in_one_line(error)
+
+
+def _in_one_line(error: MySQLLockError) -> str:
+    return " ".join(str(error).split())
+
+
+def _is_quit(keys: int, seconds: float) -> bool:
+    """Wait for a key that ends it; False when the time is over."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([keys], [], [], left)[0]:
+            typed = os.read(keys, 64)
+            if not typed or _QUIT & set(typed.decode(errors="replace")):
+                return True
+    return False
+
+
+@contextmanager
+def _keys() -> Iterator[int]:
+    """Have keys arrive one by one and unseen; the terminal is as before at the end."""
+    keys = sys.stdin.fileno()
+    before = termios.tcgetattr(keys)
+    tty.setcbreak(keys)
+    try:
+        yield keys
+    finally:
+        termios.tcsetattr(keys, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _quiet_end() -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM end the block as q does, so that the terminal is restored."""
+
+    def end(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, end) for number in numbers]
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

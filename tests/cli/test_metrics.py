@@ -1,0 +1,129 @@
+"""``mysqllock metrics`` as Prometheus reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from celery_mysqllock import MySQLLock
+from tests.cli.fleet import fleet
+from tests.cli.serving import serving
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from celery_mysqllock.devserver import DevServer
+    from celery_mysqllock.jobs import JobTable
+    from celery_mysqllock.mysql import Session
+
+    Command = Callable[..., subprocess.CompletedProcess[str]]
+    Samples = dict[tuple[str, str, str], float]
+
+
+def samples(text: str) -> Samples:
+    """Values by name, queue, and the other label."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation
+        assert family.type in ("gauge", "counter")
+        for sample in family.samples:
+            others = [value for name, value in sample.labels.items() if name != "queue"]
+            key = (sample.name, sample.labels.get("queue", ""), "".join(others))
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def test_all_is_printed_once(session: Session, mysqllock: Command) -> None:
+    with fleet(session), MySQLLock("nightly", url=session.address.url()):
+        found = eventually(
+            lambda: (
+                seen
+                if (seen := samples(mysqllock("metrics", "--once").stdout)).get(
+                    ("mysqllock_locks_held", "", "")
+                )
+                else None
+            )
+        )
+    assert found is not None
+    assert found["mysqllock_up", "", ""] == 1
+    counts = {"ready": 2, "scheduled": 1, "waiting": 0, "running": 1, "dead": 1, "done": 0}
+    for status, number in counts.items():
+        assert found["mysqllock_queue_jobs", "emails", status] == number
+    assert found["mysqllock_queue_jobs_ended_total", "emails", ""] == 1
+    assert found["mysqllock_queue_jobs_ended_per_second", "emails", ""] > 0
+    assert 0 < found["mysqllock_queue_oldest_ready_seconds", "emails", ""] < 600
+    assert found["mysqllock_queue_paused", "slow", ""] == 1
+    assert found["mysqllock_queue_paused", "emails", ""] == 0
+    assert found["mysqllock_consumers", "", "alive"] == 1
+    assert found["mysqllock_locks_held", "", ""] == 1
+    assert found["mysqllock_locks_waited_for", "", ""] == 0
+    assert found["mysqllock_server_history_list_length", "", ""] >= 0
+
+
+def test_a_queue_may_have_any_name(mysqllock: Command, jobs: JobTable) -> None:
+    name = 'a "quoted"\\name\nof two lines: é'
+    jobs.put(name, "x")
+    found = samples(mysqllock("metrics", "--once").stdout)
+    assert found["mysqllock_queue_jobs", name, "ready"] == 1
+
+
+def test_the_counter_only_grows(mysqllock: Command, jobs: JobTable) -> None:
+    me = "b" * 32
+
+    def ended() -> float:
+        found = samples(mysqllock("metrics", "--once").stdout)
+        return found["mysqllock_queue_jobs_ended_total", "q", ""]
+
+    jobs.put("q", "x")
+    jobs.ack([job.id for job in jobs.claim("q", 1, me)], me)
+    assert ended() == 1
+    jobs.sum_up_throughput()
+    assert ended() == 1
+
+
+def test_a_server_that_is_down_is_a_metric_and_an_exit_code(mysqllock: Command) -> None:
+    done = mysqllock("--url", "mysql://jane:secret@127.0.0.1:1/shop", "metrics", "--once")
+    assert done.returncode == 1
+    assert samples(done.stdout) == {("mysqllock_up", "", ""): 0}
+    assert "cannot be reached" in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_it_is_scraped_over_http(session: Session) -> None:
+    with fleet(session), serving(session.address.url(), "metrics") as site:
+        with urlopen(f"{site.url}metrics") as answer:  # noqa: S310 - our own server
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            found = samples(answer.read().decode())
+        assert found["mysqllock_queue_jobs", "emails", "ready"] == 2
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(site.url)  # noqa: S310 - our own server
+        assert site.ended() == 0
+
+
+def test_it_goes_on_when_the_server_is_back(start_server: Callable[..., DevServer]) -> None:
+    server = start_server()
+    with serving(server.create_database(), "metrics", migrates=True) as site:
+
+        def is_up() -> float:
+            with urlopen(f"{site.url}metrics") as answer:  # noqa: S310 - our own server
+                return samples(answer.read().decode())["mysqllock_up", "", ""]
+
+        assert is_up() == 1
+        server.stop()
+        assert is_up() == 0
+        server.start()
+        assert is_up() == 1
+
+
+def test_a_port_that_is_taken_is_said_so(session: Session, mysqllock: Command) -> None:
+    with serving(session.address.url(), "metrics") as site:
+        done = mysqllock("metrics", "--port", str(site.port))
+    assert done.returncode == 1
+    assert f"Cannot listen on 127.0.0.1:{site.port}: " in done.stderr
