@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             migrating, inserts = _migrate(session, server.url)
         with console.status("counting and claiming"):
             counting, count = _count(session)
+            viewing = _view(session)
             broker = Broker(OURS, server.url, server.pid, options={"text_task": "bench.note"})
             rate = median(consume(broker, _QUEUE, _CONSUMED) for _ in range(_ROUNDS))
         console.print(
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     "  the longest of them": f"{max(inserts, default=0.0):.2f} s",
                     "  their median": f"{median(inserts or [0.0]) * 1000:.1f} ms",
                     "count of a queue": f"{counting:.2f} s",
+                    "view jobs_status": f"{viewing:.2f} s",
                     "claimed and acked by one consumer": f"{rate:,.0f}/s",
                 },
             )
@@ -121,6 +123,12 @@ def _count(session: Session) -> tuple[float, int]:
     began = time.monotonic()
     count = JobTable(session).count_ready("celery")
     return time.monotonic() - began, count
+
+
+def _view(session: Session) -> float:
+    began = time.monotonic()
+    session.query("SELECT * FROM jobs_status")
+    return time.monotonic() - began
 
 
 def _table(title: str, figures: dict[str, str]) -> Table:
