@@ -309,9 +309,9 @@ def test_a_countdown_is_kept_in_the_table(
 def test_a_unique_task_is_not_stored_while_its_job_waits(
     session: Session, scheduler: Callable[..., InProcess]
 ) -> None:
-    beat = scheduler({"one": {**entry(0.2, "one"), "task": "unique"}})
+    beat = scheduler({"one": {**entry(0.2, "one"), "task": "beat.unique"}})
 
-    @beat.app.task(name="unique")
+    @beat.app.task(name="beat.unique", shared=False)
     @single_instance(unique_on=["name"], limit=None, unique="queued")
     def unique(name: str) -> None: ...
 
@@ -329,9 +329,9 @@ def test_a_unique_task_is_not_stored_while_its_job_waits(
 def test_a_task_with_an_order_key_waits_in_its_line(
     session: Session, scheduler: Callable[..., InProcess]
 ) -> None:
-    beat = scheduler({"one": {**entry(0.2, "one"), "task": "ordered"}})
+    beat = scheduler({"one": {**entry(0.2, "one"), "task": "beat.ordered"}})
 
-    @beat.app.task(name="ordered")
+    @beat.app.task(name="beat.ordered", shared=False)
     @single_instance(unique_on=["name"], on_conflict="queue")
     def ordered(name: str) -> None: ...
 
