@@ -253,6 +253,10 @@ INSERT INTO {throughput} (queue, minute, consumer, ended)
 VALUES (%(queue)s, UTC_TIMESTAMP() - INTERVAL SECOND(UTC_TIMESTAMP()) SECOND, %(owner)s, %(ended)s)
 ON DUPLICATE KEY UPDATE ended = ended + VALUES(ended);
 
+-- name: has_old_throughput
+SELECT 1 FROM {throughput}
+WHERE minute BETWEEN '1970-01-02' AND UTC_TIMESTAMP() - INTERVAL 10 MINUTE LIMIT 1;
+
 -- name: sum_up_throughput
 -- A script: what ended more than 10 minutes ago goes into the total of its queue, which is the row of
 -- no consumer and no minute. The rows are locked first: another sweeper must not add them too.

@@ -286,6 +286,8 @@ class JobTable(OrderedJobs):
 
     def sum_up_throughput(self) -> None:
         """Add what was counted more than ten minutes ago to the totals of the queues."""
+        if self._session.value(self._sql["has_old_throughput"]) is None:
+            return
         with self._session.undivided():
             retried(lambda: self._session.script(self._sql["sum_up_throughput"]))
 
