@@ -41,7 +41,8 @@ class Capacity(bootsteps.StartStopStep):
 
     def include_if(self, consumer: Any) -> bool:  # noqa: ANN401 - Celery's
         """Whether the setting is on and the broker this one."""
-        if not consumer.app.conf.worker_disable_prefetch:
+        # Celery 5.5 does not know it
+        if not consumer.app.conf.get("worker_disable_prefetch"):
             return False
         with consumer.app.connection_for_read() as connection:
             is_ours = isinstance(connection.transport, Transport)

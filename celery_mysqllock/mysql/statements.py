@@ -42,6 +42,8 @@ def _read(
     for name, identifier in identifiers:
         text = text.replace(f"{{{name}}}", f"{within}`{identifier}`")
     pieces = _BLOCK.split(text)[1:]
+    if len(set(pieces[::2])) < len(pieces[::2]):
+        raise ValueError(f"{file} has two blocks of one name.")
     return {
         name: _COMMENT.sub("", block).strip().rstrip(";")
         for name, block in zip(pieces[::2], pieces[1::2], strict=True)

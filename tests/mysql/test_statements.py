@@ -46,3 +46,10 @@ def test_a_block_ends_where_the_next_begins(statements: Statements) -> None:
 def test_an_unknown_block_is_an_error(statements: Statements) -> None:
     with pytest.raises(KeyError):
         statements["third"]
+
+
+def test_two_blocks_of_one_name_are_an_error(statements: Statements, tmp_path: Path) -> None:
+    assert statements["second"]
+    (tmp_path / "a_package_of_sql" / "other.sql").write_text(f"{_FILE}\n-- name: first\nSELECT 1")
+    with pytest.raises(ValueError, match=r"other\.sql has two blocks"):
+        Statements("a_package_of_sql", "other.sql", table="jobs")
