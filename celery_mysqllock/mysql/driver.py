@@ -45,8 +45,14 @@ def descriptor(connection: Connection) -> int:
 
 
 def close_socket(connection: Connection) -> None:
-    """Close the socket without a word to the server."""
-    connection._force_close()  # type: ignore[attr-defined]
+    """Close the socket without a word to the server; who waits for an answer gets an error."""
+    try:
+        connection._force_close()  # type: ignore[attr-defined]
+    except RuntimeError:
+        # another greenlet of this thread reads from it, which holds its buffer
+        hang_up(connection)
+        connection._sock = None  # type: ignore[attr-defined]
+        connection._rfile = None  # type: ignore[attr-defined]
 
 
 def forget(connection: Connection) -> None:

@@ -48,8 +48,13 @@ def test_an_unknown_block_is_an_error(statements: Statements) -> None:
         statements["third"]
 
 
-def test_two_blocks_of_one_name_are_an_error(statements: Statements, tmp_path: Path) -> None:
-    assert statements["second"]
-    (tmp_path / "a_package_of_sql" / "other.sql").write_text(f"{_FILE}\n-- name: first\nSELECT 1")
-    with pytest.raises(ValueError, match=r"other\.sql has two blocks"):
-        Statements("a_package_of_sql", "other.sql", table="jobs")
+def test_two_blocks_of_one_name_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "another_package_of_sql"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "some.sql").write_text(f"{_FILE}\n-- name: first\nSELECT 1", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"some\.sql has two blocks"):
+        Statements("another_package_of_sql", "some.sql", table="jobs")
