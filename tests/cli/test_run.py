@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 _PATIENCE = 30.0
 _CONFLICT, _UNAVAILABLE, _LOST = 1, 69, 75
@@ -87,10 +87,8 @@ class Running:
 
 
 def children(pid: int) -> list[int]:
-    found = subprocess.run(
-        ["pgrep", "-P", str(pid)], stdout=subprocess.PIPE, text=True, check=False
-    )
-    return [int(line) for line in found.stdout.split()]
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for thread in threads for child in thread.read_text().split()]
 
 
 def is_there(pid: int) -> bool:
