@@ -109,7 +109,9 @@ def _test(cell: Cell, python: str, wheel: Path, sources: Path, folder: Path) -> 
     install = ["uv", "pip", "install", "--quiet", "--python", own]
     for command in (
         ["uv", "venv", "--quiet", "--python", python, str(home)],
-        [*install, "--resolution", cell.resolution, str(wheel)],
+        # by name, since the lowest versions are those of what is asked for directly
+        [*install, "--resolution", cell.resolution, "-r", str(sources / "pyproject.toml")],
+        [*install, "--no-deps", str(wheel)],
         # what the tests need must not lift what was just installed
         [*install, "--group", f"{sources / 'pyproject.toml'}:test"],
     ):
