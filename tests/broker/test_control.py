@@ -76,7 +76,7 @@ def test_control_changes_a_running_worker(
     url = session.address.url()
     assert "new rate limit" in str(replies(url, "control", "rate_limit", "note", "100/s")[ME])
     assert "ok" in str(replies(url, "control", "pool_grow", "1")[ME])
-    assert len(replies(url, "inspect", "stats")[ME]["pool"]["processes"]) == 3
+    eventually(lambda: len(replies(url, "inspect", "stats")[ME]["pool"]["processes"]) == 3)
     note.apply_async(("elsewhere",), queue="other")
     assert "add consumer" in str(replies(url, "control", "add_consumer", "other")[ME])
     eventually(lambda: ledger(session) == ["elsewhere"])
