@@ -198,7 +198,7 @@ def disk(url: str) -> Iterator[Callable[[int], None]]:
     mount(24)
     yield lambda mib: mount(mib, "remount")
     with Session(Address.parse(url)) as session:
-        for (table,) in session.query("SHOW TABLES"):
+        for table, _ in session.query("SHOW FULL TABLES WHERE table_type = 'BASE TABLE'"):
             session.execute(f"DROP TABLE {table}")
     subprocess.run(["umount", folder], check=True)
 
