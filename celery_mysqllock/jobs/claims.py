@@ -18,7 +18,7 @@ from celery_mysqllock.mysql import Session, Statements
 from celery_mysqllock.settings import check_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -175,30 +175,29 @@ class Claims:
                 values[f"{name}_ids"] = ids
                 done = "finish" if name == "ack" and self._retains else name
                 statements.append(self._sql[done].replace("%(ids)s", f"%({name}_ids)s"))
-        for number, (job_id, reason) in enumerate(settled.buried):
-            values |= {f"id{number}": job_id, f"reason{number}": reason}
-            statements.append(
-                self._sql["bury"]
-                .replace("%(id)s", f"%(id{number})s")
-                .replace("%(reason)s", f"%(reason{number})s")
-            )
-        for number, (job_id, seconds) in enumerate(settled.put_aside):
-            values |= {f"aside{number}": job_id, f"seconds{number}": seconds}
-            statements.append(
-                self._sql["put_aside"]
-                .replace("%(id)s", f"%(aside{number})s")
-                .replace("%(seconds)s", f"%(seconds{number})s")
-            )
+        buried = [{"id": job_id, "reason": reason} for job_id, reason in settled.buried]
+        aside = [{"id": job_id, "seconds": seconds} for job_id, seconds in settled.put_aside]
+        statements += self._repeat("bury", buried, values)
+        statements += self._repeat("put_aside", aside, values)
         return statements
 
-    def _add_throughput(self, ended: Mapping[str, int], values: dict[str, Any]) -> Iterator[str]:
-        for number, (queue, jobs) in enumerate(ended.items()):
-            values |= {f"queue{number}": queue, f"ended{number}": jobs}
-            yield (
-                self._sql["add_throughput"]
-                .replace("%(queue)s", f"%(queue{number})s")
-                .replace("%(ended)s", f"%(ended{number})s")
-            )
+    def _add_throughput(self, ended: Mapping[str, int], values: dict[str, Any]) -> list[str]:
+        counts = [{"queue": queue, "ended": jobs} for queue, jobs in ended.items()]
+        return self._repeat("add_throughput", counts, values)
+
+    def _repeat(
+        self, name: str, each: Sequence[Mapping[str, Any]], values: dict[str, Any]
+    ) -> list[str]:
+        """A statement once for each, with parameters of its own, which are added to the values."""
+        statements = []
+        for number, own in enumerate(each):
+            statement = self._sql[name]
+            for parameter, value in own.items():
+                renamed = f"{name}_{parameter}{number}"
+                values[renamed] = value
+                statement = statement.replace(f"%({parameter})s", f"%({renamed})s")
+            statements.append(statement)
+        return statements
 
     def _check(self, settled: Settlement, results: list[Any]) -> None:
         asked = [len(ids) for _, ids in _lists(settled) if ids]

@@ -230,8 +230,7 @@ class JobTable(OrderedJobs):
             reason = f"Its worker died in each of {max_deliveries} deliveries (max_deliveries)."
             released = self._bury_worn_out(owner, max_deliveries, reason)
         released += self._change("release_claims_of", owner=owner)
-        for (queue,) in queues:
-            ring(self._session, self._namespace, queue)
+        self._ring({queue for (queue,) in queues})
         return released
 
     def promote(self) -> bool:
@@ -252,8 +251,8 @@ class JobTable(OrderedJobs):
     def release(self, ids: Collection[int], owner: str) -> None:
         """Give claimed jobs back to their queues, and ring."""
         self.turn(Settlement(released=list(ids)), owner, None, 0)
-        for (queue,) in self._session.query(self._sql["queues_with"], {"ids": list(ids)}):
-            self.ring(queue)
+        queues = self._session.query(self._sql["queues_with"], {"ids": list(ids)})
+        self._ring({queue for (queue,) in queues})
 
     def place(self, job_id: int, owner: str, placement: Placement) -> None:
         """Put a claimed job where it belongs, and ring there."""
@@ -269,7 +268,7 @@ class JobTable(OrderedJobs):
         if placement.delay is None:
             self.ring(placement.queue)
         else:
-            wake(self._session, used_by(self._session, sweeper_lock(self._namespace)))
+            self.ring_sweeper()
 
     def ring(self, queue: str) -> None:
         """Wake an idle consumer of the queue: something has come to it, or come back."""
@@ -277,8 +276,7 @@ class JobTable(OrderedJobs):
 
     def ring_sweeper(self) -> None:
         """Wake the sweeper: something was scheduled."""
-        sweeper = self._session.value("SELECT IS_USED_LOCK(%s)", (sweeper_lock(self._namespace),))
-        wake(self._session, sweeper)
+        wake(self._session, used_by(self._session, sweeper_lock(self._namespace)))
 
     def remove_finished(self, retention: float) -> int:
         """Remove some jobs that were finished so many seconds ago; returns how many."""
