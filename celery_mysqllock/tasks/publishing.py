@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from celery import Task
 from celery.signals import worker_init
 
-from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.tasks.broker import check_broker
 from celery_mysqllock.tasks.rule import rule_of
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
-    from kombu import Connection, Producer
+    from kombu import Producer
 
 _send = Task.apply_async
 
@@ -41,21 +41,19 @@ def apply_async(  # noqa: PLR0913, PLR0917 - Celery's signature
     rule = rule_of(self)
     if rule is None or rule.options.on_conflict != "queue" or self.app.conf.task_always_eager:
         return send()
-    _check_broker(self, options.get("connection") or (producer and producer.connection))
+    check_broker(
+        self,
+        options.get("connection")
+        or (producer and producer.connection)
+        or self.app.producer_pool.connections.connection,
+        "ordered_jobs",
+        asks='has on_conflict="queue", which the job table does',
+        otherwise="another on_conflict",
+    )
     # publish's own keywords become properties of the message
     return send(
         order_key=rule.order_key(self, args or (), kwargs or {}), order_limit=rule.options.limit
     )
-
-
-def _check_broker(task: Task, connection: Connection | None) -> None:
-    used = connection or task.app.producer_pool.connections.connection
-    transport = used.get_transport_cls()
-    if not transport.implements.get("ordered_jobs"):
-        raise SettingsError(
-            f'Task {task.name} has on_conflict="queue", which the job table does, and its broker '
-            f"is {transport.driver_type}: use mysql:// as the broker, or another on_conflict."
-        )
 
 
 @worker_init.connect(weak=False)

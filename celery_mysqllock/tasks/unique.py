@@ -11,11 +11,12 @@ from celery.utils.log import get_logger
 
 from celery_mysqllock.exceptions import JobExists, SettingsError
 from celery_mysqllock.jobs import UNIQUE_KINDS, UNTIL_DONE, unique_key
+from celery_mysqllock.tasks.broker import check_broker
 from celery_mysqllock.tasks.rule import rule_of
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
-    from kombu import Connection, Producer
+    from kombu import Producer
 
     from celery_mysqllock.tasks.rule import LockRule
 
@@ -61,7 +62,13 @@ def apply_async(  # noqa: PLR0913, PLR0917 - Celery's signature
     # An error that leaves Celery's own "with" costs the pool its connection.
     held: Any = nullcontext() if connection else self.app.producer_or_acquire(producer)
     with held as own:
-        _check_broker(self, connection or own.connection)
+        check_broker(
+            self,
+            connection or own.connection,
+            "unique_jobs",
+            asks="is unique, which the job table makes it",
+            otherwise="leave unique out",
+        )
         if rule.options.on_conflict != "queue":  # which acknowledges late in any case
             _check_ack(self, kind, task_id)
         try:
@@ -96,15 +103,6 @@ def _kind(
         own = (request.properties or {}).get("unique_key")
         return None if own is None else str(own).partition(":")[0]
     return rule.options.unique
-
-
-def _check_broker(task: Task, connection: Connection) -> None:
-    transport = connection.get_transport_cls()
-    if not transport.implements.get("unique_jobs"):
-        raise SettingsError(
-            f"Task {task.name} is unique, which the job table makes it, and its broker is "
-            f"{transport.driver_type}: use mysql:// as the broker, or leave unique out."
-        )
 
 
 def _check_ack(task: Task, kind: str, task_id: str | None) -> None:
