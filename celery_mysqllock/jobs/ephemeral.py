@@ -219,6 +219,7 @@ def table_names(jobs: str) -> dict[str, str]:
     """The names of the tables and views beside a job table, by what they are."""
     return {
         "bindings": f"{jobs}_bindings",
+        "exchanges": f"{jobs}_exchanges",
         "ephemeral_queues": f"{jobs}_ephemeral_queues",
         "ephemeral_messages": f"{jobs}_ephemeral_messages",
         "queues": f"{jobs}_queues",

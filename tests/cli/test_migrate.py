@@ -21,6 +21,7 @@ STEPS = [
     "0005 publish",
     "0006 orders",
     "0007 schedule",
+    "0008 starts",
 ]
 
 

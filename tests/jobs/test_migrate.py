@@ -49,6 +49,19 @@ def test_every_migration_writes_its_version(session: Session) -> None:
         assert migrations.version() == migration.version
 
 
+def test_what_an_older_release_has_put_aside_keeps_its_place(session: Session) -> None:
+    migrations = Migrations(session)
+    for migration in migrations.all[:7]:
+        session.script(migration.sql)
+    session.execute(
+        "INSERT INTO jobs (message, job_status, due_at, deliveries) VALUES"
+        " ('aside', 2, '2050-01-01', 1), ('scheduled', 2, '2050-01-01', 0)"
+    )
+    migrations.apply()
+    rows = session.query("SELECT message, deferred_since IS NOT NULL FROM jobs ORDER BY id")
+    assert rows == [("aside", 1), ("scheduled", 0)]
+
+
 def test_a_table_of_another_shape_is_left_alone(session: Session) -> None:
     session.execute("CREATE TABLE jobs (id INT PRIMARY KEY, title VARCHAR(50), job_status INT)")
     before = session.query("SHOW CREATE TABLE jobs")

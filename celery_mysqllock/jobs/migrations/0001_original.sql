@@ -5,4 +5,4 @@ CREATE TABLE {jobs} (
     message    LONGTEXT        NOT NULL,
     job_status TINYINT         NOT NULL DEFAULT 0
                COMMENT '0 queued, 1 dequeued, 2 scheduled, 3 dead, 4 waiting'
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COMMENT = 'celery-mysqllock schema 1';
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COMMENT = 'celery-mysqllock schema 1';

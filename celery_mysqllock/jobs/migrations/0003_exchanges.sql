@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS {bindings} (
     queue       VARCHAR(255) NOT NULL,
     PRIMARY KEY (exchange, routing_key, queue),
     KEY queue (queue)
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS {ephemeral_queues} (
     queue       VARCHAR(255) NOT NULL PRIMARY KEY,
@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS {ephemeral_queues} (
     expires     DECIMAL(12, 3) NULL DEFAULT NULL COMMENT 'seconds without use after which it goes',
     message_ttl DECIMAL(12, 3) NULL DEFAULT NULL COMMENT 'seconds that its messages are kept',
     touched_at  TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS {ephemeral_messages} (
     id          BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -26,6 +26,6 @@ CREATE TABLE IF NOT EXISTS {ephemeral_messages} (
     message     LONGTEXT NOT NULL,
     expires_at  DATETIME(6) NULL DEFAULT NULL COMMENT 'UTC',
     KEY take (queue, claim_order, id)
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 ALTER TABLE {jobs} COMMENT = 'celery-mysqllock schema 3';

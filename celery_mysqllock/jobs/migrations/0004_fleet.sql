@@ -3,7 +3,7 @@
 CREATE TABLE IF NOT EXISTS {queues} (
     queue     VARCHAR(255) NOT NULL PRIMARY KEY,
     paused_at TIMESTAMP(6) NULL DEFAULT NULL COMMENT 'since when nobody claims from it'
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS {consumers} (
     identity   CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY
@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS {consumers} (
     name       VARCHAR(255) NOT NULL COMMENT 'of the Celery node, or host:pid',
     queues     TEXT NOT NULL COMMENT 'a JSON array',
     started_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS {throughput} (
     queue    VARCHAR(255) NOT NULL,
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS {throughput} (
     ended    BIGINT UNSIGNED NOT NULL COMMENT 'jobs that were acknowledged or became dead',
     PRIMARY KEY (queue, minute, consumer),
     KEY minute (minute)
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Counts are of the index "claim" alone, and of the few claimed rows. The oldest age is that of the
 -- jobs that are first in line, one of each priority.

@@ -2,7 +2,7 @@
 -- of 1000 groups of keys. Keys come and go, and a row for each would stay, or have to be removed.
 CREATE TABLE IF NOT EXISTS {order_locks} (
     slot SMALLINT UNSIGNED NOT NULL PRIMARY KEY COMMENT 'CRC32(order_key) % 1000'
-) ENGINE = InnoDB COMMENT = 'locks for the order of jobs; its rows stay as they are';
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC COMMENT = 'locks for the order of jobs; its rows stay as they are';
 
 INSERT IGNORE INTO {order_locks} (slot)
 SELECT a.d + 10 * b.d + 100 * c.d

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS {schedule} (
     total_run_count BIGINT UNSIGNED NOT NULL DEFAULT 0,
     updated_at      TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
                     ON UPDATE CURRENT_TIMESTAMP(6) COMMENT 'by anybody but the beat'
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS {ticks} (
     name    VARCHAR(255) NOT NULL,
@@ -34,6 +34,6 @@ CREATE TABLE IF NOT EXISTS {ticks} (
     PRIMARY KEY (name, due_at),
     KEY due_at (due_at),
     KEY sent_at (sent_at)
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 ALTER TABLE {jobs} COMMENT = 'celery-mysqllock schema 7';
