@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.devserver import DevServer, NoServer, private_server
-from celery_mysqllock.devserver.choice import KIND_VARIABLE, URL_VARIABLE, choose
+from celery_mysqllock.devserver.choice import URL_VARIABLE, choose
 from celery_mysqllock.exceptions import DatabaseError
 from celery_mysqllock.mysql import Address, Session
 
@@ -37,7 +37,7 @@ def server() -> Iterator[DevServer | GivenServer]:
 def program() -> Program:
     """The server program of this test run."""
     try:
-        return choose(os.environ.get(KIND_VARIABLE) or None)
+        return choose()
     except NoServer as error:
         if os.environ.get(URL_VARIABLE):
             pytest.skip(f"the tests run on {URL_VARIABLE}, and no other server is here: {error}")

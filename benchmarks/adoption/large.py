@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--message", choices=_ORIGINALS, default="varchar", help="the type of the message (varchar)"
     )
-    parser.add_argument("--server", choices=("mariadb", "mysql"), help="the kind of server")
+    parser.add_argument("--server", help="mariadb, mysql, or a release: mariadb-11.8")
     options = parser.parse_args(arguments)
     console = Console()
     with (

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--beats", type=int, default=3, help="beats (3)")
     parser.add_argument("--interval", type=float, default=1, help="seconds between two ticks (1)")
     parser.add_argument("--gap", type=float, default=20, help="seconds between two kills (20)")
-    parser.add_argument("--server", choices=("mariadb", "mysql"), help="the kind of server")
+    parser.add_argument("--server", help="mariadb, mysql, or a release: mariadb-11.8")
     parser.add_argument("--keep", action="store_true", help="keep the logs")
     options = parser.parse_args(arguments)
     console, folder = Console(), Path(tempfile.mkdtemp(prefix="beats-"))

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--probes", type=int, default=150, help="tasks for each latency (150)")
     parser.add_argument("--idle", type=float, default=5, help="seconds of idleness (5)")
     parser.add_argument("--only", nargs="*", default=_PEERS, choices=_PEERS, help="these peers")
-    parser.add_argument("--server", choices=("mariadb", "mysql"), help="the kind of server")
+    parser.add_argument("--server", help="mariadb, mysql, or a release: mariadb-11.8")
     parser.add_argument("--pictures", type=Path, help="folder for the pictures (none)")
     options = parser.parse_args(arguments)
     console = Console()

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fleet", type=int, default=32, help="largest fleet (32)")
     parser.add_argument("--delayed", type=int, default=100_000, help="delayed tasks (100000)")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each (3)")
-    parser.add_argument("--server", choices=("mariadb", "mysql"), help="the kind of server")
+    parser.add_argument("--server", help="mariadb, mysql, or a release: mariadb-11.8")
     options = parser.parse_args(arguments)
     console = Console()
     with DevServer(choose(options.server)) as server:

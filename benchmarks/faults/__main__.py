@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--gap", type=float, default=2.5, help="mean seconds between faults (2.5)")
     parser.add_argument("--drain", type=float, default=120, help="seconds to wait at the end (120)")
     parser.add_argument("--pool", default="prefork", help="the workers' pool (prefork)")
-    parser.add_argument("--server", choices=("mariadb", "mysql"), help="the kind of server")
+    parser.add_argument("--server", help="mariadb, mysql, or a release: mariadb-11.8")
     parser.add_argument("--seed", type=int, default=None, help="of the random faults")
     parser.add_argument("--keep", action="store_true", help="keep logs and notes")
     return parser

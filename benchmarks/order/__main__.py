@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", type=float, default=0.02, help="seconds that a task takes (0.02)")
     parser.add_argument("--gap", type=float, default=2.0, help="mean seconds between kills (2)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the measurement (3)")
-    parser.add_argument("--server", choices=("mariadb", "mysql"), help="the kind of server")
+    parser.add_argument("--server", help="mariadb, mysql, or a release: mariadb-11.8")
     parser.add_argument("--seed", type=int, default=None, help="of the random kills")
     return parser
 

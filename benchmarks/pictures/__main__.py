@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pictures", description=__doc__)
     parser.add_argument("--folder", type=Path, default=_PICTURES, help="where they go")
     parser.add_argument("--seconds", type=float, default=30.0, help="of work before (30)")
-    parser.add_argument("--server", choices=("mariadb", "mysql"), help="the kind of server")
+    parser.add_argument("--server", help="mariadb, mysql, or a release: mariadb-11.8")
     parser.add_argument("--keep", action="store_true", help="print the URL and wait for Ctrl-C")
     options = parser.parse_args(arguments)
     with (

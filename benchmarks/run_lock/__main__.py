@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=50, help="at a time (50)")
     parser.add_argument("--kills", type=int, default=160, help="kills of a holder (160)")
     parser.add_argument("--limit", type=float, default=900, help="seconds at most (900)")
-    parser.add_argument("--server", choices=("mariadb", "mysql"), help="the kind of server")
+    parser.add_argument("--server", help="mariadb, mysql, or a release: mariadb-11.8")
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="run-lock-"))
     console = Console()

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=16, help="contending processes (16)")
     parser.add_argument("--gap", type=float, default=0.6, help="mean seconds between faults (0.6)")
     parser.add_argument("--limit", type=float, default=600, help="seconds at most (600)")
-    parser.add_argument("--server", choices=("mariadb", "mysql"), help="the kind of server")
+    parser.add_argument("--server", help="mariadb, mysql, or a release: mariadb-11.8")
     parser.add_argument("--seed", type=int, default=None, help="of the random faults")
     parser.add_argument("--keep", action="store_true", help="keep logs and notes")
     options = parser.parse_args(arguments)

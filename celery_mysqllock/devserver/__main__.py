@@ -11,8 +11,8 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from celery_mysqllock.devserver import private_server
-from celery_mysqllock.devserver.program import KINDS
 from celery_mysqllock.devserver.progress import say
+from celery_mysqllock.devserver.wanted import VARIABLE
 from celery_mysqllock.exceptions import MySQLLockError
 
 if TYPE_CHECKING:
@@ -35,11 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "by Ctrl-C, with the parent process, or when stdin, if it is a pipe, is closed. "
         "MYSQLLOCK_URL names a server to use instead of a new one.",
     )
-    parser.add_argument("--server", help=f"{' or '.join(KINDS)}; default: MYSQLLOCK_SERVER")
-    kind = parser.parse_args(arguments).server
+    parser.add_argument(
+        "--server", help=f"mariadb, mysql, or a release: mariadb-11.8; default: {VARIABLE}"
+    )
+    asked = parser.parse_args(arguments).server
     life = Life()
     try:
-        with private_server(kind) as server:
+        with private_server(asked) as server:
             say(f"{server.kind} is ready; it ends with this process")
             print(server.url, flush=True)  # noqa: T201 - the one line that callers read
             life.wait(server)

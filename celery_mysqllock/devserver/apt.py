@@ -45,11 +45,16 @@ def distribution() -> str:
     return next((name for name in ("ubuntu", "debian") if name in names), "")
 
 
+def codename() -> str:
+    """Return the name of this system's release, such as bookworm."""
+    release = platform.freedesktop_os_release()
+    return release.get("VERSION_CODENAME") or release.get("VERSION_ID", "rolling")
+
+
 def release_key() -> str:
     """Return what sets this system's packages apart: distribution, release, architecture."""
     release = platform.freedesktop_os_release()
-    name = release.get("VERSION_CODENAME") or release.get("VERSION_ID", "rolling")
-    return f"{release.get('ID', 'linux')}-{name}-{architecture()}"
+    return f"{release.get('ID', 'linux')}-{codename()}-{architecture()}"
 
 
 def architecture() -> str:

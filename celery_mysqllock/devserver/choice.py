@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from celery_mysqllock.devserver import packages
 from celery_mysqllock.devserver.errors import NoServer
 from celery_mysqllock.devserver.given import GivenServer
-from celery_mysqllock.devserver.program import KINDS, MARIADB, Program, installed
+from celery_mysqllock.devserver.program import MARIADB, Program, installed
 from celery_mysqllock.devserver.progress import say
 from celery_mysqllock.devserver.server import DevServer
+from celery_mysqllock.devserver.wanted import VARIABLE, Wanted
 from celery_mysqllock.exceptions import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 URL_VARIABLE = "MYSQLLOCK_URL"
-KIND_VARIABLE = "MYSQLLOCK_SERVER"
 
 _CHOICES = f"""Choose one:
   - name a server that is running:  {URL_VARIABLE}=mysql://user:password@host:3306/database
@@ -29,55 +29,57 @@ _CHOICES = f"""Choose one:
 
 
 @contextlib.contextmanager
-def private_server(kind: str | None = None) -> Iterator[DevServer | GivenServer]:
+def private_server(asked: str | None = None) -> Iterator[DevServer | GivenServer]:
     """Have a server for demo, tests or benchmarks; see the package for the order of choices.
 
     Args:
-        kind: "mariadb" or "mysql"; left out, MYSQLLOCK_SERVER decides, then what is installed.
+        asked: "mariadb", "mysql", or a release of one of them, such as "mariadb-11.8"; left out,
+            MYSQLLOCK_SERVER decides, then what is installed.
 
     Raises:
-        SettingsError: The kind is unknown, or MYSQLLOCK_URL is of no use or of the other kind.
+        SettingsError: The kind is unknown, or MYSQLLOCK_URL is of no use or names another one.
         DatabaseError: MYSQLLOCK_URL names a server that nobody can log in to.
         NoServer: There is none, and none can be fetched; the message names the choices.
         ServerFailed: The server did not start.
     """
-    wanted = _wanted(kind)
+    wanted = Wanted.parse(asked or os.environ.get(VARIABLE))
     url = os.environ.get(URL_VARIABLE)
-    with given(url, wanted) if url else DevServer(choose(wanted)) as server:
+    with given(url, wanted) if url else DevServer(_chosen(wanted)) as server:
         yield server
 
 
-def given(url: str, wanted: str | None) -> GivenServer:
-    """Return the server behind `url`, which has to be of the wanted kind, if any."""
+def given(url: str, wanted: Wanted) -> GivenServer:
+    """Return the server behind `url`, which has to be one that is wanted."""
     server = GivenServer(url)
-    if wanted not in (None, server.kind):
+    if not wanted.suits(server.kind, server.version):
         raise SettingsError(
-            f"{URL_VARIABLE} names a server of kind {server.kind}, but {wanted} is asked for "
-            f"({KIND_VARIABLE} or --server). Drop one of the two."
+            f"{URL_VARIABLE} names a server of kind {server.kind} {server.version}, but {wanted} "
+            f"is asked for ({VARIABLE} or --server). Drop one of the two."
         )
     return server
 
 
-def choose(wanted: str | None) -> Program:
-    """Return the program to run: installed here, or else unpacked from packages."""
+def choose(asked: str | None = None) -> Program:
+    """Return the program to run: installed here, or else unpacked from packages.
+
+    Args:
+        asked: As for `private_server`.
+
+    Raises:
+        SettingsError: The kind is unknown.
+        NoServer: There is none, and none can be fetched.
+    """
+    return _chosen(Wanted.parse(asked or os.environ.get(VARIABLE)))
+
+
+def _chosen(wanted: Wanted) -> Program:
     for program in installed():
-        if wanted in (None, program.kind):
+        if wanted.suits(program.kind, program.number):
             say(f"using {program.argv[0]} ({program.version})")
             return program
-    kind = wanted or MARIADB
-    if not packages.available(kind):
-        raise NoServer(f"No {wanted or 'MariaDB or MySQL'} server is installed here. {_CHOICES}")
+    if not packages.available():
+        raise NoServer(f"No {wanted} server is installed here. {_CHOICES}")
     try:
-        return packages.fetched(kind)
+        return packages.fetched(wanted.kind or MARIADB, wanted.release)
     except NoServer as error:
         raise NoServer(f"{error}\n{_CHOICES}") from error
-
-
-def _wanted(kind: str | None) -> str | None:
-    wanted = kind or os.environ.get(KIND_VARIABLE) or None
-    if wanted not in (None, *KINDS):
-        raise SettingsError(
-            f"{wanted!r} is no kind of server ({KIND_VARIABLE} or --server): "
-            f"it has to be {' or '.join(KINDS)}."
-        )
-    return wanted

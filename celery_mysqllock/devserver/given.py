@@ -19,6 +19,7 @@ class GivenServer:
         private: False.
         url: The URL as it was given.
         kind: "mariadb" or "mysql", as the server says.
+        version: The three numbers of its version, such as "11.8.3".
 
     Raises:
         SettingsError: The URL is of no use.
@@ -33,6 +34,7 @@ class GivenServer:
         self._address = Address.parse(url)
         with Session(self._address) as session:
             self.kind = session.server.kind.lower()
+            self.version = ".".join(map(str, session.server.version))
         self._made: list[str] = []
 
     def __enter__(self) -> Self:

@@ -1,4 +1,8 @@
-"""A server from the distribution's packages, unpacked into the user's cache without root."""
+"""A server from the distribution's packages, unpacked into the user's cache without root.
+
+On Debian another release of it can be asked for, which comes from the Debian release that has it:
+MariaDB 11.8 runs on Debian 12, with the libraries of Debian 13 beside it, the C library included.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,11 @@ from celery_mysqllock.devserver.apt import Apt, Archive
 from celery_mysqllock.devserver.errors import NoServer
 from celery_mysqllock.devserver.program import NAMES, Program, probe
 from celery_mysqllock.devserver.progress import say
+from celery_mysqllock.devserver.wanted import Wanted
 
 _PACKAGE = {"mariadb": "mariadb-server-core", "mysql": "mysql-server-core"}
+# Which release of Debian has which release of a server; all others are looked for in sid.
+_SUITES = {"mariadb-10.5": "bullseye", "mariadb-10.11": "bookworm", "mariadb-11.8": "trixie"}
 # Perl is for helper scripts that come with mysqld; mysqld runs without.
 _NOT_NEEDED = (
     "Package: perl\nStatus: install ok installed\nArchitecture: {}\nVersion: 999\n"
@@ -21,30 +28,52 @@ _NOT_NEEDED = (
 )
 
 
-def available(kind: str) -> bool:
-    """Tell whether a server of this kind can be had from packages here."""
-    return kind in _PACKAGE and apt.usable() and apt.distribution() != ""
+def available() -> bool:
+    """Tell whether a server can be had from packages here."""
+    return apt.usable() and apt.distribution() != ""
 
 
-def fetched(kind: str) -> Program:
+def fetched(kind: str, release: str = "") -> Program:
     """Return a server of this kind from the cache; download and unpack it first where needed.
+
+    Args:
+        kind: "mariadb" or "mysql".
+        release: The first numbers of its version, such as "11.8"; "" for the distribution's own.
 
     Raises:
         NoServer: The packages cannot be had; the message says why.
     """
-    name = f"servers/{kind}-{apt.release_key()}"
-    root = cache.kept(name, lambda part: _unpack(kind, part))
+    suite = _suite(kind, release)
+    name = f"servers/{kind}{suite and f'-{suite}'}-{apt.release_key()}"
+    root = cache.kept(name, lambda part: _unpack(kind, suite, part))
     program = _program(root)
     if program is None:  # the system's libraries have changed since
         cache.forget(root)
-        program = _program(cache.kept(name, lambda part: _unpack(kind, part)))
+        program = _program(cache.kept(name, lambda part: _unpack(kind, suite, part)))
     if program is None:
         raise NoServer(f"The server from the package {_PACKAGE[kind]} does not run on this system.")
+    if not Wanted(kind, release).suits(program.kind, program.number):
+        raise NoServer(
+            f"{kind} {release} is asked for, but the package archive has {program.number}. "
+            f"Ask for that one, or for a release that Debian has: {', '.join(_SUITES)}."
+        )
     return program
 
 
-def _unpack(kind: str, root: Path) -> None:
-    sources, installed = _plan(kind)
+def _suite(kind: str, release: str) -> str:
+    """Return the Debian release that has such a server, "" where it is this system's own."""
+    if apt.distribution() != "debian":
+        return ""
+    if kind == "mysql":
+        return "sid"  # no other one has it
+    if not release:
+        return ""
+    suite = _SUITES.get(f"{kind}-{'.'.join(release.split('.')[:2])}", "sid")
+    return "" if suite == apt.codename() else suite
+
+
+def _unpack(kind: str, suite: str, root: Path) -> None:
+    sources, installed = _plan(suite)
     with tempfile.TemporaryDirectory(prefix="apt-", dir=root) as folder:
         private = Apt(Path(folder), sources, installed)
         say(f"asking this system's package archive for {_PACKAGE[kind]}")
@@ -70,15 +99,15 @@ def _unpack(kind: str, root: Path) -> None:
         shutil.rmtree(root / "usr" / part, ignore_errors=True)
 
 
-def _plan(kind: str) -> tuple[list[Archive], str]:
+def _plan(suite: str) -> tuple[list[Archive], str]:
     archives = apt.archives()
-    if not (kind == "mysql" and apt.distribution() == "debian"):
+    if not suite:
         return archives, apt.STATUS.read_text(encoding="utf-8")
-    # Debian has MySQL in sid only, so all that it needs comes from there, libc included.
+    # All that a server of another Debian release needs comes from there, libc included.
     for one in archives:
         if "-" not in one.suite:
-            return [Archive(one.uri, "sid", ("main",))], _NOT_NEEDED.format(apt.architecture())
-    raise NoServer("This system's apt knows no Debian archive to take MySQL from.")
+            return [Archive(one.uri, suite, ("main",))], _NOT_NEEDED.format(apt.architecture())
+    raise NoServer(f"This system's apt knows no Debian archive to take packages of {suite} from.")
 
 
 def _newest(names: list[str], base: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,12 @@ class Program:
     argv: tuple[str, ...]
     options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def number(self) -> str:
+        """The numbers of its version, such as 11.8.3; "unknown" if it does not say them."""
+        found = re.search(r"\d+\.\d+\.\d+", self.version)
+        return found.group() if found else "unknown"
 
     def environ(self) -> dict[str, str]:
         """Return the whole environment to run it with."""

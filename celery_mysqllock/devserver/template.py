@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -20,13 +19,15 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.devserver.program import Program
 
+_SYS_SCHEMA = "_sys_schema.sql"  # since MariaDB 10.6
 # What mariadb-install-db feeds to --bootstrap, in its order, without help texts and test database.
+# What comes before is another word with each generation of MariaDB: mysql, maria, mariadb.
 _SYSTEM_SQL = (
-    "mysql_system_tables.sql",
-    "mysql_performance_tables.sql",
-    "mysql_system_tables_data.sql",
-    "maria_add_gis_sp_bootstrap.sql",
-    "mysql_sys_schema.sql",
+    "_system_tables.sql",
+    "_performance_tables.sql",
+    "_system_tables_data.sql",
+    "_add_gis_sp_bootstrap.sql",
+    _SYS_SCHEMA,
 )
 _TAIL = 15  # lines of output that an error quotes
 
@@ -47,10 +48,8 @@ def new_data(program: Program, target: Path) -> None:
 
 def _key(program: Program) -> str:
     recipe = "\n".join((program.version, *layout_options(program)))
-    number = re.search(r"\d+\.\d+\.\d+", program.version)
-    name = number.group() if number else "unknown"
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-    return f"{program.kind}-{name}-{digest}"
+    return f"{program.kind}-{program.number}-{digest}"
 
 
 def _initialise(program: Program, folder: Path) -> None:
@@ -90,12 +89,15 @@ def _initialise(program: Program, folder: Path) -> None:
 
 def _system_sql(share: Path) -> str:
     lines = ["create database mysql;", "use mysql;", "SET @auth_root_socket=NULL;"]
-    try:
-        for name in _SYSTEM_SQL:
-            lines += (share / name).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise ServerFailed(
-            f"The installed MariaDB is not complete: {error.filename} is missing."
-        ) from error
+    for name in _SYSTEM_SQL:
+        file = next(share.glob(f"m*{name}"), None)
+        if file is None and name == _SYS_SCHEMA:
+            continue
+        if file is None:
+            raise ServerFailed(
+                f"The installed MariaDB is not complete: below {share} is no mariadb{name} "
+                f"(nor mysql{name}). Install its server package again."
+            )
+        lines += file.read_text(encoding="utf-8").splitlines()
     # as mariadb-install-db --cross-bootstrap: no account for this machine's host name
     return "\n".join(line for line in lines if "@current_hostname" not in line) + "\n"

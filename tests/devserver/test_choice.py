@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import NoServer, apt, packages, program
+from celery_mysqllock.devserver import NoServer, ServerFailed, apt, packages, program, template
 from celery_mysqllock.devserver.choice import choose
+from celery_mysqllock.exceptions import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(program, "_APPARMOR", tmp_path / "no-apparmor")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("MYSQLLOCK_SERVER", raising=False)
     (tmp_path / "bin").mkdir()
 
     def put(name: str, script: str) -> Path:
@@ -41,10 +43,63 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return put
 
 
+@pytest.fixture
+def debian(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The machine is a Debian 12 whose apt reaches nothing."""
+    monkeypatch.setattr(
+        "platform.freedesktop_os_release",
+        lambda: {"ID": "debian", "VERSION_CODENAME": "bookworm"},
+    )
+    keyring = tmp_path / "debian-archive-keyring.gpg"
+    keyring.touch()
+    monkeypatch.setattr(apt, "_KEYRINGS", tmp_path)
+    monkeypatch.setattr(apt, "STATUS", keyring)
+    place("dpkg", "echo amd64")
+    place("dpkg-deb", "exit 1")
+    place("apt-cache", "exit 0")
+    place("apt-config", "echo \"F='/etc/apt/auth.conf'\nP='/etc/apt/auth.d/'\"")
+    place(
+        "apt-get",
+        """\
+        case "$*" in
+        *update*)
+            echo 'W: Failed to fetch, the network is unreachable' ;;
+        indextargets*)
+            printf 'Repo-URI: http://mirror/debian/\\nRelease: bookworm\\nComponent: main\\n'
+            printf 'Origin: Debian\\n\\n'
+            printf 'Repo-URI: http://mirror/debian/\\nRelease: bookworm\\nComponent: contrib\\n'
+            printf 'Origin: Debian\\n\\n'
+            printf 'Repo-URI: http://other/debian/\\nRelease: bookworm\\nComponent: main\\n'
+            printf 'Origin: MariaDB\\n\\n'
+            printf 'Repo-URI: http://mirror/new/\\nRelease: bookworm-updates\\nComponent: main\\n'
+        esac""",
+    )
+
+
 def test_mariadb_goes_before_mysql(place: Place) -> None:
     mysqld, mariadbd = place("mysqld", MYSQL), place("mariadbd", MARIADB)
     assert choose(None).argv == (str(mariadbd),)
     assert choose("mysql").argv == (str(mysqld),)
+
+
+def test_a_release_is_taken_only_if_it_is_that_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mariadbd = place("mariadbd", MARIADB)
+    for fits in ("mariadb-10", "mariadb-10.11", "mariadb-10.11.19"):
+        assert choose(fits).argv == (str(mariadbd),)
+    for other in ("mariadb-10.1", "mariadb-11.8", "mysql-10.11"):
+        with pytest.raises(NoServer, match=f"No {other} server is installed"):
+            choose(other)
+    monkeypatch.setenv("MYSQLLOCK_SERVER", "mariadb-11.8")
+    with pytest.raises(NoServer, match=r"No mariadb-11\.8 server is installed"):
+        choose()
+
+
+@pytest.mark.parametrize("asked", ["postgres", "mariadb-", "mariadb-new", "mariadb11.8", "-11.8"])
+def test_what_is_no_server_is_refused(asked: str) -> None:
+    with pytest.raises(SettingsError, match="has to be mariadb or mysql, with a release"):
+        choose(asked)
 
 
 def test_a_mysqld_that_is_mariadb_counts_as_mariadb(place: Place) -> None:
@@ -82,10 +137,10 @@ def test_no_server_and_no_apt_names_the_choices(kind: str | None) -> None:
         assert choice in str(error.value)
 
 
+@pytest.mark.usefixtures("debian")
 def test_an_archive_without_the_package_shows_what_apt_said_and_the_choices(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    _debian(place, monkeypatch, tmp_path)
     with pytest.raises(NoServer) as error:
         choose(None)
     assert "No archive has the package mariadb-server-core" in str(error.value)
@@ -94,23 +149,52 @@ def test_an_archive_without_the_package_shows_what_apt_said_and_the_choices(
     assert not list((tmp_path / "cache/celery-mysqllock/servers").glob("*.part-*"))
 
 
-def test_only_the_distributions_own_archives_are_asked(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    _debian(place, monkeypatch, tmp_path)
+@pytest.mark.usefixtures("debian")
+def test_only_the_distributions_own_archives_are_asked() -> None:
     assert apt.archives() == [
         apt.Archive("http://mirror/debian/", "bookworm", ("main", "contrib")),
         apt.Archive("http://mirror/new/", "bookworm-updates", ("main",)),
     ]
 
 
-def test_mysql_comes_from_sid_alone_on_debian(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.usefixtures("debian")
+@pytest.mark.parametrize(
+    ("kind", "release", "suite"),
+    [
+        ("mariadb", "", ""),
+        ("mariadb", "10.11", ""),
+        ("mariadb", "11.8.9", "trixie"),
+        ("mariadb", "13.1", "sid"),
+        ("mysql", "", "sid"),
+        ("mysql", "9.7", "sid"),
+    ],
+)
+def test_each_server_comes_from_the_debian_release_that_has_it(
+    kind: str, release: str, suite: str
 ) -> None:
-    _debian(place, monkeypatch, tmp_path)
-    sources, installed = packages._plan("mysql")  # noqa: SLF001 - else 50 MB are downloaded
-    assert sources == [apt.Archive("http://mirror/debian/", "sid", ("main",))]
+    assert packages._suite(kind, release) == suite  # noqa: SLF001 - else 15 to 50 MB are fetched
+
+
+@pytest.mark.usefixtures("debian")
+def test_a_server_of_another_debian_release_brings_all_its_libraries() -> None:
+    sources, installed = packages._plan("trixie")  # noqa: SLF001 - as above
+    assert sources == [apt.Archive("http://mirror/debian/", "trixie", ("main",))]
     assert installed.startswith("Package: perl\n")
+    assert len(packages._plan("")[0]) == 2  # noqa: SLF001 - as above
+
+
+@pytest.mark.parametrize("word", ["mysql", "maria", "mariadb"])
+def test_the_sql_files_are_found_by_whichever_name_they_have(word: str, tmp_path: Path) -> None:
+    names = [f"{word}{name}" for name in template._SYSTEM_SQL]  # noqa: SLF001 - no old server is here
+    for name in (*names, f"{word}_test_db.sql", "fill_help_tables.sql"):
+        (tmp_path / name).write_text(f"-- {name}\n")
+    sql = template._system_sql(tmp_path)  # noqa: SLF001 - as above
+    assert [line[3:] for line in sql.splitlines() if line.startswith("-- ")] == names
+    (tmp_path / names[4]).unlink()  # as before MariaDB 10.6
+    assert template._system_sql(tmp_path) in sql  # noqa: SLF001 - as above
+    (tmp_path / names[3]).unlink()
+    with pytest.raises(ServerFailed, match=r"complete: .* no mariadb_add_gis_sp_bootstrap\.sql"):
+        template._system_sql(tmp_path)  # noqa: SLF001 - as above
 
 
 @pytest.mark.parametrize(
@@ -125,35 +209,3 @@ def test_mysql_comes_from_sid_alone_on_debian(
 )
 def test_the_newest_package_is_taken(names: list[str], newest: str | None) -> None:
     assert packages._newest(names, "mariadb-server-core") == newest  # noqa: SLF001 - else apt decides
-
-
-def _debian(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Make the machine a Debian 12 whose apt reaches nothing."""
-    monkeypatch.setattr(
-        "platform.freedesktop_os_release",
-        lambda: {"ID": "debian", "VERSION_CODENAME": "bookworm"},
-    )
-    keyring = tmp_path / "debian-archive-keyring.gpg"
-    keyring.touch()
-    monkeypatch.setattr(apt, "_KEYRINGS", tmp_path)
-    monkeypatch.setattr(apt, "STATUS", keyring)
-    place("dpkg", "echo amd64")
-    place("dpkg-deb", "exit 1")
-    place("apt-cache", "exit 0")
-    place("apt-config", "echo \"F='/etc/apt/auth.conf'\nP='/etc/apt/auth.d/'\"")
-    place(
-        "apt-get",
-        """\
-        case "$*" in
-        *update*)
-            echo 'W: Failed to fetch, the network is unreachable' ;;
-        indextargets*)
-            printf 'Repo-URI: http://mirror/debian/\\nRelease: bookworm\\nComponent: main\\n'
-            printf 'Origin: Debian\\n\\n'
-            printf 'Repo-URI: http://mirror/debian/\\nRelease: bookworm\\nComponent: contrib\\n'
-            printf 'Origin: Debian\\n\\n'
-            printf 'Repo-URI: http://other/debian/\\nRelease: bookworm\\nComponent: main\\n'
-            printf 'Origin: MariaDB\\n\\n'
-            printf 'Repo-URI: http://mirror/new/\\nRelease: bookworm-updates\\nComponent: main\\n'
-        esac""",
-    )

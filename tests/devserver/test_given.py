@@ -6,6 +6,7 @@ import pytest
 
 from celery_mysqllock.devserver import (
     DevServer,
+    GivenServer,
     NotOurServer,
     private_server,
 )
@@ -47,7 +48,7 @@ def test_a_given_server_of_another_kind_than_asked_for_is_refused(
 ) -> None:
     other = "mysql" if own.kind == "mariadb" else "mariadb"
     monkeypatch.setenv("MYSQLLOCK_URL", own.url)
-    with pytest.raises(SettingsError, match=f"of kind {own.kind}, but {other}"):
+    with pytest.raises(SettingsError, match=rf"of kind {own.kind} [\d.]+, but {other}"):
         private_server(other).__enter__()
 
 
@@ -59,3 +60,15 @@ def test_a_given_server_that_is_not_there_is_a_clear_error(
     with pytest.raises(CannotConnect) as refused:
         private_server().__enter__()
     assert "secret" not in str(refused.value)
+
+
+def test_a_given_server_of_another_release_than_asked_for_is_refused(
+    own: DevServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MYSQLLOCK_URL", own.url)
+    with pytest.raises(SettingsError, match=rf"of kind {own.kind} \d+\.\d+.*but {own.kind}-1.2"):
+        private_server(f"{own.kind}-1.2").__enter__()
+    with private_server(own.kind) as given:
+        assert isinstance(given, GivenServer)
+    with private_server(f"{own.kind}-{given.version.rpartition('.')[0]}"):
+        pass

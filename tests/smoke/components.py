@@ -16,7 +16,7 @@ from tests.smoke import worker_app
 if TYPE_CHECKING:
     from types import ModuleType
 
-_IMAGES = {"mysql": "mysql:8.4", "mariadb": "mariadb:11.4"}
+_RELEASES = {"mysql": "8.4", "mariadb": "11.8"}
 _PORT = "3306/tcp"
 
 
@@ -96,8 +96,9 @@ class MySQLContainer(FailsEarly):
 
     @classmethod
     def image(cls) -> str:
-        """The image; MYSQLLOCK_SERVER chooses the kind, as it does for all tests."""
-        return _IMAGES[os.environ.get("MYSQLLOCK_SERVER") or "mysql"]
+        """The image; MYSQLLOCK_SERVER chooses it, as it does for all tests."""
+        kind, _, release = (os.environ.get("MYSQLLOCK_SERVER") or "mysql").partition("-")
+        return f"{kind}:{release or _RELEASES[kind]}"
 
     @classmethod
     def ports(cls) -> dict[str, tuple[str, None]]:
