@@ -1,4 +1,4 @@
-# Two commands do everything on a machine with git, make and Python >= 3.10:
+# Two commands do everything on a machine with git, make and Python >= 3.10 (with python3-venv):
 #   make demo   the product at work on a private server
 #   make test   its tests
 # Both make .venv when it is missing or older than pyproject.toml.
@@ -81,9 +81,14 @@ clean:  ## Remove what make has made
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	rm -rf build dist
 
-# A copied or moved .venv has a python that is gone; venv --clear makes it anew.
+# A .venv that was copied or moved has no python that runs, and one that was half made has no pip:
+# venv --clear makes it anew.
 $(VENV)/.demo: pyproject.toml
-	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+			echo '$(PYTHON) cannot make a virtual environment: install python3-venv (apt install python3-venv).' >&2; \
+			exit 1; }; \
+		$(PYTHON) -m venv --clear $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --disable-pip-version-check --editable .
 	@touch $@
