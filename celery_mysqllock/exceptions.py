@@ -46,6 +46,10 @@ class ConnectionLost(DatabaseError, ConnectionError):
     """The session with the server has ended; what it held (locks, a transaction) is gone."""
 
 
+class UnsuitableServer(DatabaseError):
+    """The server is none that this works with. Use MySQL 5.7, MariaDB 10.4, or a later one."""
+
+
 class LoginRefused(DatabaseError):
     """The server refused the login. Check user, password and the hosts this user may come from."""
 
@@ -65,7 +69,7 @@ class ReadOnlyServer(DatabaseError):
 
 
 class TransientError(DatabaseError):
-    """The server rolled the statement back (deadlock or lock wait); it may be tried again."""
+    """The server rolled the statement back (deadlock, lock wait, changed row); try it again."""
 
     is_passing = True
 
@@ -80,6 +84,10 @@ class StatementTimeout(DatabaseError):
     """The server's limit on statement time ended the statement."""
 
     is_passing = True
+
+
+class InvalidText(DatabaseError):
+    """The text cannot be stored: it has half of a surrogate pair in it."""
 
 
 class NoSuchSession(DatabaseError):
@@ -154,11 +162,14 @@ class JobTableError(MySQLLockError):
     """The job table cannot be used."""
 
 
-class TableMissing(JobTableError):
+class TableMissing(JobTableError, DatabaseError):
     """The job table does not exist. Run: celery -A <app> mysqllock migrate."""
 
+    # while it is renamed, restored, or exchanged for another one
+    is_passing = True
 
-class TableMismatch(JobTableError):
+
+class TableMismatch(JobTableError, DatabaseError):
     """A table of that name exists but has another shape; nothing was changed."""
 
 

@@ -169,6 +169,7 @@ class Sessions:
             namespace=self._namespace,
             sweeper=Sweeper(self._settings, self._namespace),
             on_lost=self._on_lost,
+            companion=self.main,
             table=self._settings.table,
             name=node_name(),
         )

@@ -9,20 +9,25 @@ the statement is never trusted: whoever wakes looks into the queue.
 
 from __future__ import annotations
 
+import logging
 import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import (
     ConnectionLost,
+    DatabaseError,
     Interrupted,
     MissingPrivilege,
     NoSuchSession,
 )
 from celery_mysqllock.mysql import Session, lock_name
+from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+logger = logging.getLogger(__name__)
 
 # So many idle consumers of one queue can be rung; one that finds no free bell is found by the
 # sweeper, or rung by a consumer that could not take all.
@@ -32,6 +37,8 @@ _MOMENT = 0.05
 # How often in a row the statement may see a job that its consumer then cannot take.
 _TOLERATED = 3
 _TO_THE_END, _NOT_AT_ALL = 0, 2
+# Seconds until the server is asked again for what it could not do just now.
+_RETRY = 1.0
 # The statement keeps a metadata lock on the job table while it sleeps: an ALTER TABLE waits for its
 # end, and everybody else for that one.
 _SLEEP = 10
@@ -120,7 +127,7 @@ class Bell:
         # The statement would keep its view of the tables while it sleeps, and the server all that
         # was deleted since then, which every claim would have to read past.
         self._session.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
-        threading.Thread(target=self._run, name="mysqllock-bell", daemon=True).start()
+        start_thread(self._run, "mysqllock-bell", self._crash)
 
     def stop(self, waker: Session) -> None:
         """Listen no more, and free the bells.
@@ -162,20 +169,31 @@ class Bell:
     def _run(self) -> None:
         try:
             while not self._stopped:
-                queues = self._next_queues()
-                if not queues:
-                    # who rings now must find somebody else
-                    self._release_bells()
-                    self._await_queues()
-                elif self._sleep(queues):
-                    with self._changed:
-                        self._is_told = False
-                    # The consumer looks at once, while the bells are freed for others.
-                    self._on_ring(queues)
-                    self._release_bells()
+                self._round()
         except ConnectionLost as error:
-            if not self._stopped:
-                self._on_error(error)
+            self._end(error)
+
+    def _crash(self, error: BaseException) -> None:
+        self._end(ConnectionLost(f"The doorbell has ended with an error: {error!r}"))
+
+    def _end(self, error: ConnectionLost) -> None:
+        # The server frees the bells: publishers ring somebody else.
+        self._session.hang_up()
+        if not self._stopped:
+            self._on_error(error)
+
+    def _round(self) -> None:
+        queues = self._next_queues()
+        if not queues:
+            # who rings now must find somebody else
+            self._release_bells()
+            self._await_queues()
+        elif self._sleep(queues):
+            with self._changed:
+                self._is_told = False
+            # The consumer looks at once, while the bells are freed for others.
+            self._on_ring(queues)
+            self._release_bells()
 
     def _next_queues(self) -> frozenset[str]:
         with self._changed:
@@ -203,16 +221,28 @@ class Bell:
             # One statement: between two, a KILL QUERY would be lost, and inside a script of two it
             # leaves the client waiting for the second answer (MariaDB 10.11, MySQL 9.7).
             # A SLEEP that was ended gives 1, where it does not give an error.
-            slept = self._session.value(
-                f"SELECT IF({work}, {_NOT_AT_ALL}, SLEEP(%s))", [*values, _SLEEP]
-            )
+            with self._session.waiting(_SLEEP):
+                slept = self._session.value(
+                    f"SELECT IF({work}, {_NOT_AT_ALL}, SLEEP(%s))", [*values, _SLEEP]
+                )
             self._false_alarms = self._false_alarms + 1 if slept == _NOT_AT_ALL else 0
         except Interrupted:
             self._false_alarms = 0
+        except DatabaseError as error:
+            if isinstance(error, ConnectionLost) or not error.is_passing:
+                raise
+            self._pause_for(error)
         finally:
             with self._changed:
                 self._asleep_for = None
         return slept != _TO_THE_END
+
+    def _pause_for(self, error: DatabaseError) -> None:
+        """Wait out what passes: a table that is altered or renamed, a limit on statements."""
+        logger.warning("The doorbell cannot listen now, trying again in %s s: %s", _RETRY, error)
+        self._release_bells()
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped, _RETRY)
 
     def _take_bells(self, queues: list[str]) -> None:
         if queues != self._bells_of:

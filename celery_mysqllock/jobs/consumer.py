@@ -14,6 +14,7 @@ from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, LockError
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.jobs.table import sweeper_lock
 from celery_mysqllock.mysql import Session, get_lock, lock_name
+from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Seconds that a consumer waits in the server's line to become the sweeper; the wait is also what
-# keeps its session alive.
-_IN_LINE = 20
+# keeps its session alive, and what a network that has gone quiet hides the loss for.
+_IN_LINE = 10
 # Seconds that the server may take to notice that an earlier session of this identity has ended.
 _TAKE_OVER = 10
 # Seconds between two attempts to open a session again. Less than the grace after which the sweeper
@@ -50,6 +51,7 @@ class Consumer:
         namespace: The first part of the locks' names.
         sweeper: Does the housekeeping while this consumer is the one to do it.
         on_lost: Called from the thread each time the session is lost.
+        companion: Another session of the same connection, to be kept alive.
         table: The job table's name.
         name: What people know it by, None for host and process id.
     """
@@ -62,6 +64,7 @@ class Consumer:
         namespace: str,
         sweeper: Sweeper,
         on_lost: Callable[[MySQLLockError], None],
+        companion: Session | None = None,
         table: str = "jobs",
         name: str | None = None,
     ) -> None:
@@ -70,6 +73,7 @@ class Consumer:
         self._namespace = namespace
         self._sweeper = sweeper
         self._on_lost = on_lost
+        self._companion = companion
         self._table = table
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._queues: list[str] = []
@@ -83,7 +87,7 @@ class Consumer:
             LockError: Somebody holds the lock of this identity.
         """
         self._take_lock()
-        threading.Thread(target=self._live, name="mysqllock-consumer", daemon=True).start()
+        start_thread(self._live, "mysqllock-consumer", self._crash)
 
     def _take_lock(self) -> None:
         self._session.open()
@@ -129,6 +133,7 @@ class Consumer:
     def _live(self) -> None:
         while not self._stopped.is_set():
             try:
+                self._keep_companion()
                 self._wait_in_line_or_sweep()
             except MySQLLockError as error:
                 if not self._stopped.is_set():
@@ -136,6 +141,19 @@ class Consumer:
                     self._session.close()
                     self._on_lost(error)
                     self._come_back()
+
+    def _crash(self, error: BaseException) -> None:
+        # The server frees the lock: what this consumer has claimed goes back to the queue.
+        self._session.hang_up()
+        self._on_lost(ConnectionLost(f"The consumer has ended with an error: {error!r}"))
+
+    def _keep_companion(self) -> None:
+        """Keep the connection's main session alive, which may rest for as long as nothing comes."""
+        if self._companion is not None and self._companion.is_open:
+            try:
+                self._companion.stay_alive()
+            except ConnectionLost as error:
+                self._on_lost(error)
 
     def _come_back(self) -> None:
         """Hold the liveness lock again, as soon as the server lets it."""
@@ -157,6 +175,7 @@ class Consumer:
             if get_lock(self._session, sweeper_lock(self._namespace), _IN_LINE):
                 while not self._stopped.is_set():
                     self._sweeper.step(self._session, self.identity)
+                    self._keep_companion()
         except ConnectionLost:
             raise
         except MySQLLockError as error:

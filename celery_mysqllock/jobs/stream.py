@@ -11,9 +11,16 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, DatabaseError, MySQLLockError
+from celery_mysqllock.exceptions import (
+    CannotConnect,
+    ConnectionLost,
+    DatabaseError,
+    JobTableError,
+    MySQLLockError,
+)
 from celery_mysqllock.jobs.job import Settlement
 from celery_mysqllock.jobs.window import Window
+from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -74,7 +81,6 @@ class Stream(Window):
         self._has_lost = False
         self._last_taken, self._last_turn = 0, time.monotonic()
         self._served: set[str] = set()
-        self._thread = threading.Thread(target=self._run, name="mysqllock-stream", daemon=True)
 
     def start(self) -> None:
         """Open the session and begin to claim.
@@ -83,7 +89,7 @@ class Stream(Window):
             CannotConnect, LoginRefused: There is no session.
         """
         self._session, self._table = self._open_table()
-        self._thread.start()
+        self._thread = start_thread(self._run, "mysqllock-stream", self._crash)
 
     def close(self, kept: Collection[int] = ()) -> None:
         """Settle what is to be settled, give back the rest, and end the session.
@@ -105,10 +111,18 @@ class Stream(Window):
                     self._serve()
                 except MySQLLockError as error:
                     self._fail(error)
-                    self._come_back()
+                except Exception as error:
+                    logger.exception("The claiming of jobs has failed")
+                    self._fail(JobTableError(f"The claiming of jobs has failed: {error!r}"))
+                self._come_back()
         finally:
             self._session.close()
             self._on_end()
+
+    def _crash(self, error: BaseException) -> None:
+        """Nobody claims or settles any more: the connection is as good as lost."""
+        self.error = ConnectionLost(f"The claiming of jobs has ended with an error: {error!r}")
+        self._on_jobs()
 
     def _serve(self) -> None:
         while self._await_work():
@@ -122,7 +136,9 @@ class Stream(Window):
         self._has_lost = True
         if self.error is None:
             logger.warning("No more jobs are claimed on this connection: %s", error)
-            self.error = error
+            is_ours = isinstance(error, JobTableError) and not isinstance(error, DatabaseError)
+            # Celery connects again, and claims on.
+            self.error = ConnectionLost(str(error)) if is_ours else error
             self._on_jobs()
         elif not isinstance(error, (ConnectionLost, CannotConnect)):
             logger.error("Jobs cannot be settled and may run again: %s", error)

@@ -71,7 +71,8 @@ class Sweeper:
 
     def _rest(self, session: Session, seconds: float) -> None:
         try:
-            session.query("SELECT SLEEP(%s)", (seconds,))
+            with session.waiting(seconds):
+                session.query("SELECT SLEEP(%s)", (seconds,))
         except Interrupted:
             return
 

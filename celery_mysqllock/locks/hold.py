@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import LockLost, LockNotOwned
-from celery_mysqllock.locks.background import start_thread
+from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -217,11 +217,7 @@ def _stand(session: Session, name: str, deadline: Deadline) -> Taken | None:
     while True:
         seconds, sent = deadline.slice(_SLICE), now()
         try:
-            if seconds == 0:
-                got = get_lock(session, name, 0)
-            else:
-                with session.waiting(seconds):
-                    got = get_lock(session, name, seconds)
+            got = get_lock(session, name, seconds)
         except _ENDED_BY_SERVER as error:
             raise _wait_ended(name, error) from error
         if got:

@@ -56,12 +56,13 @@ class Endpoint:
             MultiPrimaryServer: The server is one of several primaries, and that is not allowed.
         """
         session = Session(
-            self.address, idle_timeout=self.session_timeout, patience=self.patience
+            self.address,
+            idle_timeout=self.session_timeout,
+            patience=self.patience,
+            # the pool asks one that rested, and the watch one that holds a lock
+            rest=None,
         ).open()
         try:
-            # A server's limit on statements would end the wait for a lock.
-            limit = "max_statement_time" if session.server.is_mariadb else "max_execution_time"
-            session.execute(f"SET SESSION {limit} = 0")
             if not self.allow_multi_primary:
                 refuse_multi_primary(session)
         except BaseException:

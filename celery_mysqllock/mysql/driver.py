@@ -6,16 +6,18 @@ import contextlib
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pymysql
 from pymysql.constants import COMMAND, CR, ER
 from pymysql.err import Error, OperationalError, raise_mysql_exception
 
+from celery_mysqllock.exceptions import InvalidText
 from celery_mysqllock.mysql.tls import trusting_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     # generic in its stubs only
     _PyMySQLConnection = pymysql.Connection[pymysql.cursors.Cursor]
@@ -25,7 +27,7 @@ else:
 _HEADER = 4  # bytes before each packet: its length and its place in the answer
 _ERROR, _NULL = 0xFF, 0xFB
 _CHUNK = 4096
-# Characters above which a statement may be too large for the server; its default is 4 MiB or more.
+# Bytes above which a statement may be too large for the server; its default is 4 MiB or more.
 _LARGE = 500_000
 
 # ruff: noqa: SLF001 - this module is there to keep the driver's private names in one place
@@ -80,27 +82,70 @@ def hang_up(connection: Connection) -> None:
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
+def connect(options: Mapping[str, Any], timeout: float) -> Connection:
+    """Log in; each answer of the server may take so many seconds, the greeting too.
+
+    The driver's own ``connect_timeout`` ends with the socket's connection: a server that is frozen
+    accepts it and never greets.
+    """
+    return Connection(
+        **options,
+        # whole seconds, for the driver
+        connect_timeout=max(1, round(timeout)),
+        read_timeout=timeout,
+        write_timeout=timeout,
+    )
+
+
 def set_patience(connection: Connection, seconds: float) -> None:
     """Change how long an answer, or the sending of a statement, may take from now on."""
     connection._read_timeout = seconds  # type: ignore[attr-defined]
     connection._write_timeout = seconds  # type: ignore[attr-defined]
 
 
-def number(connection: Connection, sql: str, values: Sequence[object]) -> int | None:
+@contextlib.contextmanager
+def patience(connection: Connection, seconds: float) -> Iterator[None]:
+    """Change it for the block."""
+    before: float = connection._read_timeout  # type: ignore[attr-defined]
+    set_patience(connection, seconds)
+    try:
+        yield
+    finally:
+        set_patience(connection, before)
+
+
+def encoded(connection: Connection, sql: str, values: object) -> bytes:
+    """The statement with its values, as it is sent.
+
+    Raises:
+        InvalidText: It has half of a surrogate pair in it.
+    """
+    escape: Callable[[object], str] = connection.escape
+    if isinstance(values, Mapping):
+        sql %= {name: escape(value) for name, value in values.items()}
+    elif values is not None:
+        sql %= tuple([escape(value) for value in cast("Iterable[object]", values)])
+    try:
+        return sql.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidText(
+            f"No server stores {sql[error.start : error.end]!a}: it is half of a surrogate pair."
+        ) from None
+
+
+def number(connection: Connection, statement: bytes) -> int | None:
     """Run a SELECT of one number and return it.
 
     Describing a result costs the driver more than running GET_LOCK costs the server. Here the
     packets of the answer are read in one go, and the description is skipped.
     """
-    escape: Callable[[object], str] = connection.escape
-    _query(connection, sql % tuple([escape(value) for value in values]))
+    _query(connection, statement)
     return _read_number(_Packets(connection))
 
 
-def insert(connection: Connection, sql: str, values: Mapping[str, object]) -> Inserted:
+def insert(connection: Connection, statement: bytes) -> Inserted:
     """Run an INSERT and, in the same round trip, a SELECT of one number, as in ``number``."""
-    escape: Callable[[object], str] = connection.escape
-    _query(connection, sql % {name: escape(value) for name, value in values.items()})
+    _query(connection, statement)
     packets = _Packets(connection)
     stored = packets.next()
     rows, at = _whole_number(stored, 1)
@@ -127,22 +172,22 @@ class Inserted(NamedTuple):
     number: int | None
 
 
-def check_size(connection: Connection, text: str) -> None:
+def check_size(connection: Connection, statement: bytes) -> None:
     """Raise what the server would say of a statement that is above its limit.
 
     It resets the connection of who sends so much, mostly before its own error can be read.
     """
-    if len(text) <= _LARGE:
+    if len(statement) <= _LARGE:
         return
-    size, limit = len(text.encode()), number(connection, "SELECT @@max_allowed_packet", ())
-    if limit is not None and size >= limit:
-        text = f"The statement has {size} bytes, and the server reads less than {limit}."
+    limit = number(connection, b"SELECT @@max_allowed_packet")
+    if limit is not None and len(statement) >= limit:
+        text = f"The statement has {len(statement)} bytes, and the server reads less than {limit}."
         raise OperationalError(ER.NET_PACKET_TOO_LARGE, text)
 
 
-def _query(connection: Connection, text: str) -> None:
-    check_size(connection, text)
-    connection._execute_command(COMMAND.COM_QUERY, text)  # type: ignore[attr-defined]
+def _query(connection: Connection, statement: bytes) -> None:
+    check_size(connection, statement)
+    connection._execute_command(COMMAND.COM_QUERY, statement)  # type: ignore[attr-defined]
     connection._sock.settimeout(connection._read_timeout)  # type: ignore[attr-defined]
     # where the driver notes what it has set
     connection._current_timeout = connection._read_timeout  # type: ignore[attr-defined]
@@ -181,6 +226,8 @@ class _Packets:
             self._come += self._more()
         number, self._at = self._come[begin - 1], begin + self._length()
         packet = self._come[begin : self._at]
+        if not packet:
+            raise self._gone("the packet is empty")
         if packet[0] == _ERROR:
             # Its number is another one where the server has not read all of the statement.
             raise_mysql_exception(packet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import pymysql.err
@@ -12,23 +13,36 @@ from celery_mysqllock import exceptions
 if TYPE_CHECKING:
     from celery_mysqllock.mysql.address import Address
 
+# What the driver raises where it reads what is no answer of a MySQL server: a proxy's page, zeros,
+# a packet cut short; or where another thread has closed the connection under it.
+_NONSENSE = (
+    *(struct.error, AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError),
+)
 # Everything that the driver and the socket below it raise. RuntimeError: PyMySQL's way to say
 # that an authentication plugin needs the cryptography package.
-DRIVER_ERRORS = (pymysql.err.Error, OSError, RuntimeError)
+DRIVER_ERRORS = (pymysql.err.Error, OSError, RuntimeError, *_NONSENSE)
+# Codes of client libraries and of proxies, whatever they mean: the way to the server is disturbed.
+_FROM_THE_WAY = (range(2000, 3000), range(9000, 9100))
 
 _BY_CODE: dict[int, type[exceptions.MySQLLockError]] = {
     code: error
     for error, codes in {
-        exceptions.CannotConnect: (1040, 1129, 1203, 2002, 2003, 2005),
-        exceptions.LoginRefused: (1045, 1130, 1251, 1524, 1698, 1820, 2058, 2059, 2061),
+        exceptions.CannotConnect: (
+            *(1040, 1042, 1043, 1129, 1135, 1203, 1226, 2002, 2003, 2005, 3032),
+        ),
+        exceptions.LoginRefused: (
+            *(1045, 1130, 1251, 1524, 1698, 1820, 1862, 2058, 2059, 2061, 3118, 3159, 4151),
+        ),
         exceptions.UnknownDatabase: (1049,),
         exceptions.MissingPrivilege: (1044, 1095, 1142, 1143, 1227, 1370, 1410),
         exceptions.ReadOnlyServer: (1290, 1792, 1836),
         exceptions.ConnectionLost: (
-            *(1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927),
-            *(2006, 2013, 2014, 2055, 3169, 4031),
+            *(1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 3169, 4031),
+            # a server without its cluster (Galera; Group Replication at a COMMIT) answers nobody
+            *(1047, 3100, 3101),
         ),
-        exceptions.TransientError: (1205, 1213, 3058, 3572),
+        # 1020 and 1412: a row, or the table's shape, is another one than at the transaction's start
+        exceptions.TransientError: (1020, 1205, 1213, 1412, 3058, 3572),
         exceptions.Interrupted: (1317,),
         exceptions.StatementTimeout: (1969, 3024),
         exceptions.NoSuchSession: (1094,),
@@ -54,11 +68,30 @@ def translate(error: Exception, address: Address) -> exceptions.MySQLLockError:
         return exceptions.ConnectionLost(_sentence(exceptions.ConnectionLost, address, str(error)))
     if isinstance(error, RuntimeError):
         return exceptions.LoginRefused(_sentence(exceptions.LoginRefused, address, str(error)))
+    if nonsense(error):
+        detail = f"the answer makes no sense ({type(error).__name__}: {error})"
+        return exceptions.ConnectionLost(_sentence(exceptions.ConnectionLost, address, detail))
     code, text = (*error.args, "", "")[:2]
-    kind = _BY_CODE.get(code, exceptions.DatabaseError) if isinstance(code, int) else None
-    return (kind or exceptions.DatabaseError)(
-        _sentence(kind or exceptions.DatabaseError, address, f"error {code}: {text}")
+    kind = _BY_CODE.get(code) or _of_unknown(code)
+    return kind(_sentence(kind, address, f"error {code}: {text}"))
+
+
+def nonsense(error: BaseException) -> bool:
+    """Whether the driver could not make sense of what it read."""
+    from_driver = isinstance(error, (pymysql.err.InternalError, pymysql.err.OperationalError))
+    return isinstance(error, _NONSENSE) or (
+        (from_driver or type(error) is pymysql.err.Error) and not _code_of(error)
     )
+
+
+def _code_of(error: BaseException) -> int:
+    code = error.args[0] if error.args else 0
+    return code if isinstance(code, int) else 0
+
+
+def _of_unknown(code: object) -> type[exceptions.MySQLLockError]:
+    is_from_the_way = any(code in codes for codes in _FROM_THE_WAY)
+    return exceptions.ConnectionLost if is_from_the_way else exceptions.DatabaseError
 
 
 def is_duplicate_key(error: BaseException) -> bool:

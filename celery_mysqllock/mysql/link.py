@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pymysql.constants import CLIENT
 
-from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, MySQLLockError
-from celery_mysqllock.mysql import driver
-from celery_mysqllock.mysql.errors import DRIVER_ERRORS, translate
+from celery_mysqllock.exceptions import (
+    CannotConnect,
+    ConnectionLost,
+    DatabaseError,
+    MySQLLockError,
+    UnsuitableServer,
+)
+from celery_mysqllock.mysql import driver, preparation
+from celery_mysqllock.mysql.errors import DRIVER_ERRORS, nonsense, translate
 from celery_mysqllock.mysql.server import Server
 
 if TYPE_CHECKING:
@@ -23,8 +31,18 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.mysql.address import Address
 
-# Longer than any statement of ours may take, short enough to notice a vanished network.
-_PATIENCE = 90.0
+logger = logging.getLogger(__name__)
+
+# Seconds for an answer to a statement that does not wait: more than the waits for locks that a
+# session sets, and few enough to notice a network that has gone quiet.
+_PATIENCE = 15.0
+# Seconds of rest after which a session is asked for a sign of life before it is used: a device on
+# the way may have forgotten it.
+_REST = 10.0
+# Seconds for that sign of life.
+_SIGN_OF_LIFE = 5.0
+# MySQL's own default. A server may have a few seconds, for visitors that forget to log out.
+_IDLE_TIMEOUT = 28_800
 
 
 class Link:
@@ -34,14 +52,22 @@ class Link:
         address: Where to log in.
         idle_timeout: As for ``Session``.
         patience: As for ``Session``.
+        rest: As for ``Session``.
     """
 
     def __init__(
-        self, address: Address, *, idle_timeout: int | None = None, patience: float = _PATIENCE
+        self,
+        address: Address,
+        *,
+        idle_timeout: int = _IDLE_TIMEOUT,
+        patience: float = _PATIENCE,
+        rest: float | None = _REST,
     ) -> None:
         self.address = address
         self.idle_timeout = idle_timeout
         self.patience = patience
+        self._rest = rest
+        self._heard_at = 0.0
         self._connection: driver.Connection | None = None
         self._mutex = threading.RLock()
         self._server: Server | None = None
@@ -50,60 +76,91 @@ class Link:
     # -- life -------------------------------------------------------------------------------------
 
     def open(self) -> Self:
-        """Connect and log in; READ COMMITTED, autocommit, utf8mb4.
+        """Connect, log in, and set all that a session needs; ``preparation`` says what that is.
 
         Raises:
-            CannotConnect: No server answers there.
+            CannotConnect: No server answers there, or it lets nobody in just now.
             LoginRefused, UnknownDatabase, MissingPrivilege: The server says no.
+            UnsuitableServer: It is none of MySQL's or MariaDB's.
         """
+        options = self._options()
         try:
-            self._connection = self._connect()
+            self._connection = driver.connect(options, self.address.connect_timeout)
         except DRIVER_ERRORS as error:
-            translated = translate(error, self.address)
-            if isinstance(translated, ConnectionLost):
-                translated = CannotConnect(str(translated))
-            raise translated from error
+            raise self._refused(translate(error, self.address)) from error
         # the stubs leave these two untyped
-        self._server = Server.from_greeting(self._connection.get_server_info())  # type: ignore[no-untyped-call]
+        greeting = self._connection.get_server_info()  # type: ignore[no-untyped-call]
         self._connection_id = self._connection.thread_id()  # type: ignore[no-untyped-call]
+        self._heard_at = time.monotonic()
         _open_links.add(self)
         try:
-            self._prepare()
-        except ConnectionLost as error:
-            raise CannotConnect(str(error)) from error
+            self._server = Server.from_greeting(greeting)
+            self._prepare(self._server)
+            driver.set_patience(self._connection, self.patience)
+        except DatabaseError as error:
+            self.close()
+            raise self._refused(error) from error
         except BaseException:
             self.close()
             raise
         return self
 
-    def _connect(self) -> driver.Connection:
+    def _refused(self, error: MySQLLockError) -> MySQLLockError:
+        """The error of a session that cannot be opened: what passes is worth another attempt."""
+        passes = isinstance(error, DatabaseError) and error.is_passing
+        return CannotConnect(str(error)) if passes or isinstance(error, ConnectionLost) else error
+
+    def _options(self) -> dict[str, Any]:
         place: dict[str, Any] = {"host": self.address.host, "port": self.address.port}
         if self.address.unix_socket:
             place = {"unix_socket": self.address.unix_socket}
         tls = self.address.effective_tls
-        return driver.Connection(
+        return {
             **place,
-            user=self.address.user,
+            "user": self.address.user,
             # the driver would take it for Latin-1
-            password=self.address.password.encode(),
-            database=self.address.database,
-            connect_timeout=max(1, round(self.address.connect_timeout)),
-            read_timeout=self.patience,
-            write_timeout=self.patience,
-            charset="utf8mb4",
-            autocommit=True,
-            program_name="celery-mysqllock",
-            client_flag=CLIENT.MULTI_STATEMENTS,
-            ssl=tls.context(),
-            ssl_disabled=tls.mode == "DISABLED",
-        )
+            "password": self.address.password.encode(),
+            "database": self.address.database,
+            "charset": "utf8mb4",
+            "program_name": "celery-mysqllock",
+            "client_flag": CLIENT.MULTI_STATEMENTS,
+            "ssl": tls.context(),
+            "ssl_disabled": tls.mode == "DISABLED",
+        }
 
-    def _prepare(self) -> None:
-        # Gap locks of the default REPEATABLE READ would make consumers wait for each other.
-        self.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        self.execute("SET SESSION time_zone = '+00:00'")
-        if self.idle_timeout is not None:
-            self.set_idle_timeout(self.idle_timeout)
+    def _prepare(self, server: Server) -> None:
+        vital, rest = preparation.statements(server)
+        rest.append(f"wait_timeout = {self.idle_timeout}")
+        try:
+            version = self._run_all(f"{vital}; SET SESSION {', '.join(rest)}")
+        except ConnectionLost:
+            raise
+        except DatabaseError:
+            # A server that does not know one of them: see which.
+            version = self._run_all(vital)
+            for assignment in rest:
+                self._try_to_set(assignment)
+        if "tidb" in version.lower():
+            raise UnsuitableServer(
+                f"{self.address} is TiDB ({version}): it takes SKIP LOCKED and named locks, and "
+                "ignores both. Use MySQL or MariaDB."
+            )
+
+    def _run_all(self, sql: str) -> str:
+        """Run statements in one round trip; the server's full version."""
+        with self._mutex, self._translated() as connection, connection.cursor() as cursor:
+            cursor.execute(f"{sql}; SELECT CONCAT(VERSION(), ' ', @@version_comment)")
+            while cursor.nextset():
+                continue
+            return str(cursor.fetchall()[0][0])
+
+    def _try_to_set(self, assignment: str) -> None:
+        try:
+            self.execute(f"SET SESSION {assignment}")
+        except ConnectionLost:
+            raise
+        except DatabaseError as error:
+            logger.debug("The session goes without %s: %s", assignment, error)
 
     def set_idle_timeout(self, seconds: int) -> None:
         """Have the server end the session when it hears nothing for so many whole seconds."""
@@ -187,13 +244,18 @@ class Link:
 
     def execute(self, sql: str, parameters: Any = None) -> int:  # noqa: ANN401
         """Run a statement and return how many rows it changed; errors as in ``Session.query``."""
-        with self._cursor() as cursor:
-            return int(cursor.execute(sql, parameters))
+        with self._cursor(sql, parameters) as cursor:
+            return int(cursor.rowcount)
 
     @contextmanager
-    def _cursor(self) -> Iterator[Cursor]:
-        with self._mutex, self._translated() as connection, connection.cursor() as cursor:
-            yield cursor
+    def _cursor(self, sql: str, parameters: Any = None) -> Iterator[Cursor]:  # noqa: ANN401
+        """Send a statement; what comes out of the block is the driver's and the network's."""
+        with self._mutex:
+            text = driver.encoded(self._usable(), sql, parameters)
+            with self._translated() as connection, connection.cursor() as cursor:
+                driver.check_size(connection, text)
+                cursor.execute(text)  # type: ignore[call-overload]  # no bytes in its stubs
+                yield cursor
 
     @contextmanager
     def _translated(self) -> Iterator[driver.Connection]:
@@ -202,17 +264,34 @@ class Link:
             yield connection
         except DRIVER_ERRORS as error:
             raise self._failed(error) from error
+        self._heard_at = time.monotonic()
 
     def _failed(self, error: Exception) -> MySQLLockError:
         translated = translate(error, self.address)
         if isinstance(translated, ConnectionLost):
+            connection = self._connection
+            if connection is not None and nonsense(error):
+                # Nobody knows where its answers begin.
+                driver.close_socket(connection)
             self.close()
         return translated
 
     def _usable(self) -> driver.Connection:
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             raise ConnectionLost(f"The session with {self.address} is closed.")
-        return self._connection
+        if self._rest is not None and time.monotonic() - self._heard_at > self._rest:
+            self._heard_at = time.monotonic()
+            self._ask(connection)
+        return connection
+
+    def _ask(self, connection: driver.Connection) -> None:
+        """Have the server give a sign of life, soon."""
+        with driver.patience(connection, min(self.patience, _SIGN_OF_LIFE)):
+            try:
+                connection.ping(reconnect=False)
+            except DRIVER_ERRORS as error:
+                raise self._failed(error) from error
 
 
 _open_links: weakref.WeakSet[Link] = weakref.WeakSet()

@@ -70,7 +70,9 @@ def get_lock(session: Session, name: str, wait: float) -> bool:
         LockError: The server answered NULL, which is an error and not "busy".
         ConnectionLost: The session has ended.
     """
-    answer = session.number("SELECT GET_LOCK(%s, %s)", name, max(0, math.ceil(wait)))
+    seconds = max(0, math.ceil(wait))
+    with session.waiting(seconds):
+        answer = session.number("SELECT GET_LOCK(%s, %s)", name, seconds)
     if answer is None:
         raise LockError(
             f"GET_LOCK({name!r}) answered NULL: the statement was killed, or the server is out "

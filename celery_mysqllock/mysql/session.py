@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,12 @@ class Session(Link):
     Args:
         address: Where to log in.
         idle_timeout: Whole seconds after which the server ends the session when it hears nothing
-            (``wait_timeout``); None leaves the server's own, which is 8 hours by default.
-        patience: Seconds after which an answer that has not come counts as a lost connection.
+            (``wait_timeout``); 8 hours, whatever the server's own is.
+        patience: Seconds after which an answer that has not come counts as a lost connection, 15.
+            ``waiting`` is for statements that wait themselves.
+        rest: Seconds without a statement, 10, after which the server is asked for a sign of life
+            before the next one; None for never. It gets ``patience`` or 5 seconds for it: a device
+            on the way may have forgotten the connection.
     """
 
     def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:  # noqa: ANN401
@@ -38,8 +43,7 @@ class Session(Link):
             ConnectionLost: The session has ended.
             DatabaseError: The server refused the statement; the subclass says why.
         """
-        with self._cursor() as cursor:
-            cursor.execute(sql, parameters)
+        with self._cursor(sql, parameters) as cursor:
             return list(cursor.fetchall())
 
     def value(self, sql: str, parameters: Any = None) -> Any:  # noqa: ANN401
@@ -54,18 +58,23 @@ class Session(Link):
         """
         with self._mutex:
             connection = self._usable()
+            statement = driver.encoded(connection, sql, parameters)
             try:
-                return driver.number(connection, sql, parameters)
+                found = driver.number(connection, statement)
             except DRIVER_ERRORS as error:
                 raise self._failed(error) from error
+            self._heard_at = time.monotonic()
+            return found
 
     def insert(self, sql: str, values: Mapping[str, object]) -> driver.Inserted:
         """Run an INSERT and a SELECT of one number, separated by ``;``, in one round trip.
 
         For publishing, which is one of these each time; errors as in ``query``.
         """
-        with self._mutex, self._translated() as connection:
-            return driver.insert(connection, sql, values)
+        with self._mutex:
+            statement = driver.encoded(self._usable(), sql, values)
+            with self._translated() as connection:
+                return driver.insert(connection, statement)
 
     def script(self, sql: str, parameters: Any = None) -> list[Any]:  # noqa: ANN401
         """Run several statements, separated by ``;``, in one round trip.
@@ -78,10 +87,7 @@ class Session(Link):
             MessageTooLarge: The server would not read so large a script; nothing was sent.
         """
         results: list[Any] = []
-        with self._cursor() as cursor:
-            text = cursor.mogrify(sql, parameters)
-            driver.check_size(self._usable(), text)
-            cursor.execute(text)
+        with self._cursor(sql, parameters) as cursor:
             # Only the server knows whether there is more; reading past the end would block.
             while True:
                 results.append(list(cursor.fetchall()) if cursor.description else cursor.rowcount)
@@ -94,8 +100,10 @@ class Session(Link):
         Raises:
             MessageTooLarge: It would not.
         """
-        with self._cursor() as cursor:
-            driver.check_size(self._usable(), cursor.mogrify(sql, parameters))
+        with self._mutex:
+            statement = driver.encoded(self._usable(), sql, parameters)
+            with self._translated() as connection:
+                driver.check_size(connection, statement)
 
     def ping(self) -> None:
         """Ask the server for a sign of life on this very connection.
@@ -105,6 +113,18 @@ class Session(Link):
         """
         with self._mutex, self._translated() as connection:
             connection.ping(reconnect=False)
+
+    def stay_alive(self) -> None:
+        """Ask for a sign of life if the session rests; do nothing while another thread uses it.
+
+        Raises:
+            ConnectionLost: There is none.
+        """
+        if self._mutex.acquire(blocking=False):
+            try:
+                self._usable()
+            finally:
+                self._mutex.release()
 
     def send(self, sql: str | None = None) -> bool:
         """Send a statement without waiting for its answer, which ``receive`` reads.
@@ -142,13 +162,8 @@ class Session(Link):
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
         """Let the block's statements take so many seconds longer than ``patience``."""
-        with self._mutex:
-            connection = self._usable()
-            driver.set_patience(connection, self.patience + seconds)
-            try:
-                yield
-            finally:
-                driver.set_patience(connection, self.patience)
+        with self._mutex, driver.patience(self._usable(), self.patience + seconds):
+            yield
 
     @contextmanager
     def undivided(self) -> Iterator[None]:

@@ -1,0 +1,69 @@
+"""What a session sets for itself, so that no default of a server changes what statements do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery_mysqllock.mysql.server import Server
+
+#: Seconds that a statement waits for a row, and for a table that somebody alters or has locked.
+#: Both are shorter than ``Session.patience``: an answer of the server names the cause.
+ROW_LOCK_WAIT, TABLE_LOCK_WAIT = 3, 5
+
+# Gap locks of the default REPEATABLE READ would make consumers wait for each other.
+_TRANSACTIONS = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
+_UNLIMITED = 18_446_744_073_709_551_615
+
+# Without these a confirmed job may not be stored, or a statement means something else.
+_VITAL = {
+    "autocommit": "1",
+    "time_zone": "'+00:00'",
+    # Strict; and nothing of ORACLE, ANSI_QUOTES, NO_BACKSLASH_ESCAPES, PAD_CHAR_TO_FULL_LENGTH ...
+    "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
+}
+_EVERYWHERE = {
+    # 'CHAIN' begins a transaction behind each COMMIT, which nobody commits.
+    "completion_type": "'NO_CHAIN'",
+    "sql_safe_updates": "0",
+    "sql_auto_is_null": "0",
+    "sql_big_selects": "1",
+    "sql_select_limit": str(_UNLIMITED),
+    "unique_checks": "1",
+    "innodb_lock_wait_timeout": str(ROW_LOCK_WAIT),
+    "lock_wait_timeout": str(TABLE_LOCK_WAIT),
+}
+
+
+def statements(server: Server) -> tuple[str, list[str]]:
+    """The SQL that a new session runs.
+
+    Args:
+        server: What was logged in to.
+
+    Returns:
+        What every server takes from every user; and the rest, each of which a server that does not
+        know the variable may refuse.
+    """
+    vital = ", ".join(f"{name} = {value}" for name, value in _VITAL.items())
+    rest = [*_EVERYWHERE.items(), *_own(server)]
+    return f"{_TRANSACTIONS}; SET SESSION {vital}", [f"{name} = {value}" for name, value in rest]
+
+
+def _own(server: Server) -> Iterator[tuple[str, str]]:
+    # The limit of a server or a user on statements would end those in which consumers sleep.
+    if not server.is_mariadb:
+        yield "max_execution_time", "0"
+        return
+    yield "max_statement_time", "0"
+    # ON by default since 11.6: locking reads fail with error 1020 where another session has changed
+    # a row since this transaction began, in READ COMMITTED too.
+    if _has_snapshot_isolation(server.version):
+        yield "innodb_snapshot_isolation", "OFF"
+
+
+def _has_snapshot_isolation(version: tuple[int, int, int]) -> bool:
+    since = {(10, 6): 18, (10, 11): 8, (11, 0): 6, (11, 1): 5, (11, 2): 4, (11, 4): 2}
+    return version >= (11, 4, 2) or version[2] >= since.get(version[:2], version[2] + 1)
