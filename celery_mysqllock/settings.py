@@ -147,6 +147,8 @@ class BrokerSettings:
             number of seconds; None deletes them at once.
         recovery_grace: Seconds for which a consumer must have been seen dead before its jobs go
             back to the queue, so that a mere reconnect doubles nothing.
+        unpacked_limit: Most bytes that a compressed body may unpack to; the job of a larger one
+            becomes dead.
     """
 
     table: str = _setting("jobs", _TABLE_NAME, _is_identifier)
@@ -179,6 +181,9 @@ class BrokerSettings:
         lambda value: value is None or duration(value) is not None,
     )
     recovery_grace: float = _setting(3.0, "seconds from 1 to 600", _is_number(1, 600))
+    unpacked_limit: int = _setting(
+        64 * 1024 * 1024, "a whole number of bytes from 1 to 2147483647", _is_whole(1, 2**31 - 1)
+    )
 
     @property
     def retention_seconds(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celery_mysqllock.broker import capacity, failures, rejections, revocation
+from celery_mysqllock.broker import capacity, failures, guard, rejections, revocation
 from celery_mysqllock.broker.transport import Transport
 
-__all__ = ["Transport", "capacity", "failures", "rejections", "revocation"]
+__all__ = ["Transport", "capacity", "failures", "guard", "rejections", "revocation"]

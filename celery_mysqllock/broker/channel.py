@@ -9,12 +9,14 @@ from kombu.log import get_logger
 
 from celery_mysqllock.broker import message as rows
 from celery_mysqllock.broker.delivery import Delivery
+from celery_mysqllock.broker.envelope import shown
 from celery_mysqllock.broker.prefetch import Prefetch
 from celery_mysqllock.broker.row import row_id
 from celery_mysqllock.broker.settling import Settling
 from celery_mysqllock.broker.transaction import transaction_for
 from celery_mysqllock.exceptions import InvalidJob, JobExists
 from celery_mysqllock.jobs import Placement
+from celery_mysqllock.jobs.reason import fitting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,7 +163,7 @@ class Channel(Settling):
         """Take one message now; None when there is none."""
         if self.connection.routes.is_ephemeral(queue):
             texts = self.connection.ephemeral.take(queue, 1)
-            payload: rows.Payload | None = rows.read_ephemeral(texts[0], queue) if texts else None
+            payload = self._read_ephemeral(queue, texts[0]) if texts else None
         else:
             claimed = self.connection.jobs.claim(queue, 1, self.connection.consumer.identity)
             payload = self._read(claimed[0]) if claimed else None
@@ -182,7 +184,22 @@ class Channel(Settling):
 
     def receive_ephemeral(self, queue: str, texts: list[str]) -> None:
         """Take messages of an ephemeral queue to deliver."""
-        self._ephemeral.extend((queue, rows.read_ephemeral(text, queue)) for text in texts)
+        for text in texts:
+            if (payload := self._read_ephemeral(queue, text)) is not None:
+                self._ephemeral.append((queue, payload))
+
+    def _read_ephemeral(self, queue: str, text: str) -> rows.Payload | None:
+        """The payload of an ephemeral message; None, and the message is gone, when it is none."""
+        try:
+            return rows.read_ephemeral(text, queue)
+        except Exception as error:  # noqa: BLE001 - whatever somebody has put there
+            logger.warning(
+                "A message in the ephemeral queue %s beside %s cannot be read and is dropped: %s",
+                shown(queue),
+                self.connection.settings.table,
+                fitting(str(error)),
+            )
+            return None
 
     def deliver_next(self) -> bool:
         """Deliver one message to its consumer; False when there is none just now.
@@ -208,19 +225,25 @@ class Channel(Settling):
         try:
             read = rows.read(job, self.connection.source, self.connection.settings.text_task)
         except InvalidJob as error:
-            # the reason says it all; a traceback of ours would tell the user nothing
-            logger.error(  # noqa: TRY400
-                "Job %d in %s cannot run and is kept as dead: %s",
-                job.id,
-                self.connection.jobs.name,
-                error,
-            )
-            self._settle_bury(job.id, str(error))
+            self._bury_unread(job, str(error))
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever somebody has put there
+            self._bury_unread(job, f"The message cannot be read: {type(error).__name__}: {error}")
             return None
         if isinstance(read, Placement):
             self._place(job, read)
             return None
         return read
+
+    def _bury_unread(self, job: ClaimedJob, reason: str) -> None:
+        # the reason says it all; a traceback of ours would tell the user nothing
+        logger.error(
+            "Job %d in %s cannot run and is kept as dead: %.1000s",
+            job.id,
+            self.connection.jobs.name,
+            fitting(reason),
+        )
+        self._settle_bury(job.id, reason)
 
     def _place(self, job: ClaimedJob, placement: Placement) -> None:
         """Give a claimed job to the queue or the time that its row names."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.transport import virtual
+
+from celery_mysqllock.broker.envelope import check_body
+from celery_mysqllock.broker.unpacking import unpack
+from celery_mysqllock.exceptions import InvalidJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,21 +29,37 @@ class Delivery(virtual.Message):
     failure: Callable[[], str] | None = None
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
+        headers = payload["headers"]
+        if compression := headers.get("compression"):
+            try:
+                limit = channel.connection.settings.unpacked_limit
+                body = unpack(payload["body"], compression, limit)
+                # kombu would unpack whatever it comes to
+                others = {name: headers[name] for name in headers if name != "compression"}
+                payload = {**payload, "body": body, "headers": others}
+            except Exception:  # noqa: BLE001 - of whichever method it is
+                self.errors = [sys.exc_info()]
         super().__init__(payload, channel=channel, **kwargs)
+        self.headers = headers
         if self.errors:
-            # what kombu caught itself: type, error and traceback
+            # what kombu would have caught itself: type, error and traceback
             self.flaw = _sentence(self.errors[0][1])
 
     def _decode(self) -> Any:  # noqa: ANN401 - whatever was sent
         try:
-            return super()._decode()
+            decoded = super()._decode()
+            if "task" in self.headers:
+                check_body(decoded)
         except Exception as error:
             self.flaw = _sentence(error)
             if isinstance(error, (ContentDisallowed, DecodeError)):
                 raise
             # Celery goes on after these two; anything else would end the worker
             raise DecodeError(str(error)) from error
+        return decoded
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(error: BaseException | None) -> str:
+    if isinstance(error, InvalidJob):
+        return str(error)
     return f"The body cannot be decoded: {type(error).__name__}: {error}"

@@ -14,14 +14,12 @@ from celery.exceptions import Reject
 from celery.signals import worker_init
 
 from celery_mysqllock.broker.delivery import Delivery
+from celery_mysqllock.jobs.reason import REASON_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from billiard.einfo import ExceptionInfo
-
-# Characters of a reason: what its column holds, less what four bytes a character could take.
-_LIMIT = 16_000
 
 
 @worker_init.connect(weak=False)
@@ -55,7 +53,7 @@ def describe(exc_info: ExceptionInfo) -> str:
     else:
         headline = _sentence(error)
     traceback = str(exc_info.traceback or "").strip()
-    return f"{headline[: _LIMIT // 4]}\n\n{traceback[-_LIMIT * 3 // 4 :]}".strip()
+    return f"{headline[: REASON_LIMIT // 4]}\n\n{traceback[-REASON_LIMIT * 3 // 4 :]}".strip()
 
 
 def _sentence(reason: object) -> str:

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 import uuid
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from kombu.utils.json import JSONEncoder, object_hook
+
 from celery_mysqllock.broker.arguments import check_arguments
-from celery_mysqllock.broker.row import Row, row_id
+from celery_mysqllock.broker.envelope import check_body, check_envelope, check_task, read_time
+from celery_mysqllock.broker.row import LAST_MOMENT, Row, row_id
 from celery_mysqllock.exceptions import InvalidJob
-from celery_mysqllock.jobs import OrderKey, UniqueKey
+from celery_mysqllock.jobs import OrderKey, Placement, UniqueKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from celery_mysqllock.jobs import ClaimedJob, Placement
+    from celery_mysqllock.jobs import ClaimedJob
 
 Payload = dict[str, Any]
 
 _JSON, _TEXT, _BASE64 = "json", "text", "base64"
-_write_json = json.JSONEncoder(ensure_ascii=False).encode
+# kombu's: dates, numbers, bytes and ids in headers and properties arrive as what they were
+_encode = JSONEncoder(ensure_ascii=False).encode
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ENVELOPE = frozenset({"body", "headers", "properties"})
-# args, kwargs, and options such as a chain
-_BODY: tuple[tuple[type, ...], ...] = ((list,), (dict,), (dict, type(None)))
+# Seconds that a task's time may lie ahead and it is delivered all the same: Celery's timer takes
+# care of it, and clocks differ.
+_NEARLY_DUE = 5.0
 
 
 def write(payload: Payload) -> str:
@@ -38,9 +45,13 @@ def write(payload: Payload) -> str:
     for transient in ("delivery_tag", "body_encoding"):
         properties.pop(transient, None)
     body, encoding = _write_body(payload)
-    return _write_json(
-        {**payload, "properties": properties, "body": body, "body-encoding": encoding}
-    )
+    text = _encode({**payload, "properties": properties, "body": body, "body-encoding": encoding})
+    # half of a pair of surrogates stands as JSON spells it, for no server stores it as it is
+    return text if text.isascii() else _SURROGATE.sub(_spelled, text)
+
+
+def _spelled(surrogate: re.Match[str]) -> str:
+    return f"\\u{ord(surrogate[0]):04x}"
 
 
 def _write_body(payload: Payload) -> tuple[Any, str]:
@@ -92,15 +103,17 @@ def read(
     """
     if job.message is None:
         raise InvalidJob("The message is NULL.")
+    text = _text_of(job.message)
     try:
-        content = json.loads(job.message)
+        content = json.loads(text)
     except (ValueError, RecursionError):
         content = None
     if not isinstance(text_task, (str, type(None))):
         text_task = text_task.get(job.queue)
     if isinstance(content, dict) and content.keys() >= _ENVELOPE:
-        payload = _read_envelope(content)
-        _check_task(payload, job, source)
+        payload = _read_envelope(content, text)
+        if placement := _check_task(payload, job, source):
+            return placement
     elif isinstance(content, dict) and "task" in content:
         row = Row.read(content, job.created_at)
         if placement := row.placement(job):
@@ -108,7 +121,7 @@ def read(
         check_arguments(row)
         payload = row.payload(job, source)
     elif text_task:
-        payload = Row(text_task, [job.message]).payload(job, source)
+        payload = Row(text_task, [text]).payload(job, source)
     else:
         raise InvalidJob(
             "The message is no JSON object with a 'task' in it, and text_task in "
@@ -118,17 +131,26 @@ def read(
     return payload
 
 
-def _read_envelope(content: Payload) -> Payload:
+def _text_of(message: str | bytes) -> str:
+    """The message of a table whose column may be one of bytes."""
+    if isinstance(message, str):
+        return message
+    try:
+        return message.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidJob(f"The message is neither text nor JSON: {error}.") from error
+
+
+def _read_envelope(content: Payload, text: str) -> Payload:
     encoding, body = content.pop("body-encoding", _TEXT), content["body"]
-    headers, properties = content["headers"], content["properties"]
-    if not isinstance(headers, dict) or not isinstance(properties, dict):
-        raise InvalidJob("The message's headers and properties must be JSON objects.")
-    if not isinstance(properties.get("delivery_info", {}), dict):
-        raise InvalidJob("The message's delivery_info must be a JSON object.")
+    if '"__type__"' in text:
+        for part in ("headers", "properties"):
+            content[part] = _revived(part, content[part])
+    check_envelope(content)
     try:
         if encoding == _JSON:
-            if "task" in headers and not _is_tasks(body):
-                raise InvalidJob("The message's body must be [args, kwargs, options], as a task's.")
+            if "task" in content["headers"]:
+                check_body(body)
             content["body"] = json.dumps(body)
         elif encoding == _BASE64:
             content["body"] = base64.b64decode(body, validate=True)
@@ -144,33 +166,41 @@ def _read_envelope(content: Payload) -> Payload:
     return content
 
 
-def _check_task(payload: Payload, job: ClaimedJob, source: str) -> None:
-    """Refuse a task's message that would end the worker, and give it an id where it has none."""
+def _revived(part: str, values: object) -> Any:  # noqa: ANN401 - whatever was sent
+    """Values as they were before kombu's encoder spelled them as JSON."""
+    try:
+        return json.loads(json.dumps(values), object_hook=object_hook)
+    except Exception as error:  # kombu's decoders raise anything
+        raise InvalidJob(
+            f"The message's {part} cannot be decoded: {type(error).__name__}: {error}."
+        ) from error
+
+
+def _check_task(payload: Payload, job: ClaimedJob, source: str) -> Placement | None:
+    """Refuse a task's message that would end the worker; where it belongs when it is not due."""
     headers = payload["headers"]
     if "task" not in headers:
-        return
-    if not isinstance(headers["task"], str):
-        raise InvalidJob(
-            f"The header 'task' is {json.dumps(headers['task'])}; it must be a string."
-        )
-    limits = headers.get("timelimit")
-    if limits is not None and not (
-        isinstance(limits, list) and len(limits) == len(("hard", "soft"))
-    ):
-        raise InvalidJob(f"The header 'timelimit' is {json.dumps(limits)}; it must be two numbers.")
-    headers.setdefault("id", job.task_id or row_id(job.id, job.created_at, source))
-
-
-def _is_tasks(body: object) -> bool:
-    """Whether this is a task's body: of Celery's protocol 2, or an object as in protocol 1."""
-    if isinstance(body, list) and len(body) == len(_BODY):
-        return all(isinstance(part, kind) for part, kind in zip(body, _BODY, strict=True))
-    return isinstance(body, dict)
+        return None
+    check_task(headers, lambda: job.task_id or row_id(job.id, job.created_at, source))
+    if headers.get("eta") is None:
+        return None
+    delay = (min(read_time("eta", headers["eta"]), LAST_MOMENT) - _now()).total_seconds()
+    return Placement(job.queue, delay=delay) if delay > _NEARLY_DUE else None
 
 
 def read_ephemeral(text: str, queue: str) -> Payload:
-    """Turn the text of an ephemeral message, which ``write`` made, into a kombu payload."""
-    payload = _read_envelope(json.loads(text))
+    """Turn the text of an ephemeral message, which ``write`` made, into a kombu payload.
+
+    Raises:
+        InvalidJob: It is none.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not content.keys() >= _ENVELOPE:
+        raise InvalidJob("It is no JSON object with body, headers and properties.")
+    payload = _read_envelope(content, text)
     payload["properties"]["delivery_tag"] = str(uuid.uuid4())
     payload["properties"].setdefault("delivery_info", {})["queue"] = queue
     return payload
@@ -204,14 +234,18 @@ def delay(message: Payload) -> float | None:
         return None
     if due.tzinfo is None:
         due = due.replace(tzinfo=timezone.utc)
-    delay = due.timestamp() - time.time()
+    delay = min(due, LAST_MOMENT).timestamp() - time.time()
     return delay if delay > 0 else None
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def task_id(message: Payload) -> str | None:
     """The id of the task that the message is for, None when it is for none."""
     found = message["headers"].get("id")
-    return found if isinstance(found, str) else None
+    return str(found) if isinstance(found, (str, uuid.UUID)) else None
 
 
 def unique(message: Payload) -> UniqueKey | None:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from celery.utils.saferepr import saferepr
+
+from celery_mysqllock.broker.envelope import TASK_NAME_LIMIT, is_text, shown
 from celery_mysqllock.exceptions import InvalidJob
 from celery_mysqllock.jobs import Placement
 from celery_mysqllock.jobs.job import HIGHEST_PRIORITY, LOWEST_PRIORITY, QUEUE_NAME_LIMIT
@@ -23,6 +26,10 @@ _ISO_8601 = re.compile(
     r"(?:[T ](?P<time>\d\d:\d\d)(?::(?P<seconds>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?)?"
     r" ?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?"
 )
+#: The latest time that a job can wait for: what a server can store, with room for its clock.
+LAST_MOMENT = datetime(9999, 12, 1, tzinfo=timezone.utc)
+# Characters of the arguments that Celery shows, as for tasks that it sends itself.
+_SHOWN_ARGUMENTS = 1024
 _TIME = "a time as in '2030-01-31T18:00:00+01:00' (UTC without a zone)"
 # A row has one task id, whoever delivers it and however often. Time and database are part of it, so
 # that a table that is made anew, or another database's, does not give the same ids again.
@@ -75,7 +82,7 @@ class Row:
             if value is None and name in _OPTIONAL:
                 continue
             if not accepts(value):
-                raise InvalidJob(f"{name!r} is {_shown(value)}; it must be {allowed}.")
+                raise InvalidJob(f"{name!r} is {shown(value)}; it must be {allowed}.")
             found[name] = value
         if "eta" in found:
             found["eta"] = _time("eta", found["eta"])
@@ -91,11 +98,13 @@ class Row:
         now = datetime.now(timezone.utc)
         if self.expires is not None and self.expires <= now:
             return None
-        delay = None if self.eta is None or self.eta <= now else (self.eta - now).total_seconds()
-        queue = self.queue or job.queue
-        if delay is None and queue == job.queue:
+        eta = None if self.eta is None else min(self.eta, LAST_MOMENT)
+        delay = None if eta is None or eta <= now else (eta - now).total_seconds()
+        # to a server, blanks at the end of a name are none
+        is_here = self.queue is None or self.queue.rstrip(" ") == job.queue.rstrip(" ")
+        if delay is None and is_here:
             return None
-        return Placement(queue, self.priority, delay)
+        return Placement(job.queue if is_here else self.queue or "", self.priority, delay)
 
     def payload(self, job: ClaimedJob, source: str) -> dict[str, Any]:
         """The row as a message of Celery's protocol 2.
@@ -118,8 +127,8 @@ class Row:
                 "root_id": task_id,
                 "parent_id": None,
                 "group": None,
-                "argsrepr": repr(self.args),
-                "kwargsrepr": repr(self.kwargs),
+                "argsrepr": saferepr(self.args, _SHOWN_ARGUMENTS),
+                "kwargsrepr": saferepr(self.kwargs, _SHOWN_ARGUMENTS),
                 "origin": f"{source}@sql",
                 "retries": 0,
                 "timelimit": [None, None],
@@ -151,7 +160,7 @@ def _time(name: str, value: str) -> datetime:
     except (ValueError, OverflowError):
         # there is no such day, or none in UTC
         pass
-    raise InvalidJob(f"{name!r} is {_shown(value)}; it must be {_TIME}.")
+    raise InvalidJob(f"{name!r} is {shown(value)}; it must be {_TIME}.")
 
 
 def _spelled_out(found: re.Match[str]) -> str:
@@ -171,21 +180,7 @@ def _expiry(value: str | float, created_at: datetime) -> datetime:
         return created_at.replace(tzinfo=timezone.utc) + timedelta(seconds=value)
     except (ValueError, OverflowError) as error:
         allowed = _FIELDS["expires"][1]
-        raise InvalidJob(f"'expires' is {_shown(value)}; it must be {allowed}.") from error
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value)[:200]
-
-
-def _is_text(most: int | None = None) -> Callable[[object], bool]:
-    return lambda value: (
-        isinstance(value, str)
-        and bool(value)
-        and (most is None or len(value) <= most)
-        # half of a pair of \\ud83e\\udd80 is no character, and no server stores it
-        and not re.search("[\ud800-\udfff]", value)
-    )
+        raise InvalidJob(f"'expires' is {shown(value)}; it must be {allowed}.") from error
 
 
 def _is_priority(value: object) -> bool:
@@ -194,15 +189,15 @@ def _is_priority(value: object) -> bool:
 
 _OPTIONAL = ("id", "eta", "expires", "priority", "queue")
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "task": (_is_text(), "a string"),
+    "task": (is_text(TASK_NAME_LIMIT), f"a string of 1 to {TASK_NAME_LIMIT} characters"),
     "args": (lambda value: isinstance(value, list), "a JSON array"),
     "kwargs": (lambda value: isinstance(value, dict), "a JSON object"),
-    "id": (_is_text(255), "a string of 1 to 255 characters"),
+    "id": (is_text(255), "a string of 1 to 255 characters"),
     "eta": (lambda value: isinstance(value, str), _TIME),
     "expires": (
         lambda value: isinstance(value, str) or type(value) in (int, float),
         f"{_TIME}, or a number of seconds",
     ),
     "priority": (_is_priority, f"a whole number from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}"),
-    "queue": (_is_text(QUEUE_NAME_LIMIT), f"a string of 1 to {QUEUE_NAME_LIMIT} characters"),
+    "queue": (is_text(QUEUE_NAME_LIMIT), f"a string of 1 to {QUEUE_NAME_LIMIT} characters"),
 }

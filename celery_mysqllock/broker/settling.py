@@ -10,6 +10,7 @@ from celery_mysqllock.broker.topology import Topology
 from celery_mysqllock.exceptions import ConnectionLost
 
 if TYPE_CHECKING:
+    from celery_mysqllock.broker.delivery import Delivery
     from celery_mysqllock.broker.prefetch import Prefetch
     from celery_mysqllock.broker.transport import Transport
     from celery_mysqllock.jobs import JobTable, Stream
@@ -62,9 +63,7 @@ class Settling(Topology):
         elif requeue:
             self._settle_release(delivery_tag)
         else:
-            failure = None if message is None else message.failure
-            reason = "Rejected by the consumer, without requeue." if failure is None else failure()
-            self._settle_bury(delivery_tag, reason)
+            self._settle_bury(delivery_tag, _reason(message))
 
     def basic_recover(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
         """Give all unacknowledged jobs back to their queues.
@@ -128,3 +127,13 @@ class Settling(Topology):
     def _put_back(self, queue: str, payload: rows.Payload) -> None:
         priority = self._get_message_priority(payload)
         self.connection.ephemeral.put([queue], rows.write(payload), priority=priority)
+
+
+def _reason(message: Delivery | None) -> str:
+    """Why a message was rejected, as far as it knows."""
+    if message is None or message.failure is None:
+        return "Rejected by the consumer, without requeue."
+    try:
+        return message.failure()
+    except Exception as error:  # noqa: BLE001 - an error of the task's whose text is an error
+        return f"The task has failed, and how cannot be told: {type(error).__name__}."

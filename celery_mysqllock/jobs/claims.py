@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.jobs.bell import ring
@@ -11,6 +12,7 @@ from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
 from celery_mysqllock.jobs.legacy import among_older_programs
 from celery_mysqllock.jobs.lines import next_in_lines, slots
+from celery_mysqllock.jobs.reason import fitting
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.jobs.taking import way_to_take
 from celery_mysqllock.jobs.throughput import Throughput
@@ -175,7 +177,7 @@ class Claims:
                 values[f"{name}_ids"] = ids
                 done = "finish" if name == "ack" and self._retains else name
                 statements.append(self._sql[done].replace("%(ids)s", f"%({name}_ids)s"))
-        buried = [{"id": job_id, "reason": reason} for job_id, reason in settled.buried]
+        buried = [{"id": job_id, "reason": fitting(reason)} for job_id, reason in settled.buried]
         aside = [{"id": job_id, "seconds": seconds} for job_id, seconds in settled.put_aside]
         statements += self._repeat("bury", buried, values)
         statements += self._repeat("put_aside", aside, values)
@@ -216,7 +218,9 @@ class Claims:
         rows = self._way.take(self._session, self._sql, found, values)
         expired = [row for row in rows if row[-1]]
         queued = self._drop(expired, values) if expired else []
-        return [ClaimedJob(*row[:-1]) for row in rows if not row[-1]], queued
+        # under the queue that was asked for: a row may spell it with blanks at its end
+        jobs = [ClaimedJob(*row[:-1]) for row in rows if not row[-1]]
+        return [replace(job, queue=str(values["queue"])) for job in jobs], queued
 
     def _drop(self, expired: list[Any], values: dict[str, Any]) -> list[Any]:
         """Delete claimed jobs that are not worth running; the jobs that are queued instead."""

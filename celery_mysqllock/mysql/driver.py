@@ -7,10 +7,12 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pymysql
-from pymysql.constants import COMMAND, CR, ER
+from pymysql.constants import COMMAND, CR, ER, FIELD_TYPE
+from pymysql.converters import conversions, convert_datetime
 from pymysql.err import Error, OperationalError, raise_mysql_exception
 
 from celery_mysqllock.exceptions import InvalidText
@@ -33,8 +35,25 @@ _LARGE = 500_000
 # ruff: noqa: SLF001 - this module is there to keep the driver's private names in one place
 
 
+def _read_time(text: str | bytes) -> datetime:
+    """A time, which PyMySQL gives as text when there is no such day, such as the server's zero."""
+    found = convert_datetime(text)
+    return found if isinstance(found, datetime) else _ZERO
+
+
+_ZERO = datetime(1970, 1, 1)  # noqa: DTZ001 - as PyMySQL's, without a zone
+_CONVERSIONS = {
+    **conversions,
+    FIELD_TYPE.TIMESTAMP: _read_time,
+    FIELD_TYPE.DATETIME: _read_time,
+}
+
+
 class Connection(_PyMySQLConnection):
     """A connection that is encrypted if the server can, unless it is told otherwise."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - PyMySQL's
+        super().__init__(*args, **{"conv": _CONVERSIONS, **kwargs})
 
     def _create_ssl_ctx(self, sslp: ssl.SSLContext | dict[str, Any]) -> ssl.SSLContext:
         return sslp if isinstance(sslp, ssl.SSLContext) else trusting_context()

@@ -1,0 +1,157 @@
+"""Keeps one message, or one remote control command, from ending a worker.
+
+Celery's loop calls its strategies, its pool and what a command has asked for with nothing round
+them: an error that one message provokes there ends the process, and the message goes to the next.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery.signals import worker_init
+
+from celery_mysqllock.broker.channel import Channel
+from celery_mysqllock.broker.delivery import Delivery
+from celery_mysqllock.broker.envelope import is_text, shown
+from celery_mysqllock.broker.transport import Transport
+from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.jobs.job import QUEUE_NAME_LIMIT
+from celery_mysqllock.jobs.reason import fitting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+# The connection is gone, which Celery has to see; or the process is in trouble, not the message.
+_NOT_OF_THE_MESSAGE = (*Transport.connection_errors, MemoryError)
+
+
+@worker_init.connect(weak=False)
+def guard_worker(**_: Any) -> None:  # noqa: ANN401 - a signal's
+    """Guard the places of a worker that is about to start."""
+    # loaded by a worker alone
+    from celery.worker import WorkController  # noqa: PLC0415
+    from celery.worker.consumer import Consumer  # noqa: PLC0415
+
+    _wrap(Consumer, "create_task_handler", _guarded_handlers)
+    _wrap(WorkController, "_process_task", _guarded_handing)
+    _wrap(Consumer, "add_task_queue", _guarded_command)
+    _wrap(Consumer, "cancel_task_queue", _guarded_command)
+
+
+def _wrap(kind: type, name: str, guarded: Callable[[Any], Any]) -> None:
+    inner = getattr(kind, name)
+    if not hasattr(inner, "__wrapped__"):
+        setattr(kind, name, guarded(inner))
+
+
+def _guarded_handlers(create: Callable[..., Any]) -> Callable[..., Any]:
+    """What makes the handlers of messages: each keeps a message as dead that breaks it."""
+
+    @functools.wraps(create)
+    def create_guarded(consumer: Any, *args: Any, **kwargs: Any) -> Callable[[Any], None]:  # noqa: ANN401 - Celery's
+        handle = create(consumer, *args, **kwargs)
+
+        @functools.wraps(handle)
+        def handle_or_bury(message: Any) -> None:  # noqa: ANN401 - as above
+            try:
+                handle(message)
+            except _NOT_OF_THE_MESSAGE:
+                raise
+            except Exception as error:
+                if not _bury(message, "Celery's worker cannot take the message", error):
+                    raise
+
+        return handle_or_bury
+
+    return create_guarded
+
+
+def _guarded_handing(process: Callable[..., Any]) -> Callable[..., Any]:
+    """What hands a task to the pool: one that cannot be handed over is dead."""
+
+    @functools.wraps(process)
+    def process_or_bury(worker: Any, request: Any) -> None:  # noqa: ANN401 - Celery's
+        try:
+            process(worker, request)
+        except _NOT_OF_THE_MESSAGE:
+            raise
+        except Exception as error:
+            if not _bury(request.message, "The task cannot be handed to the pool", error):
+                raise
+            _forget(worker, request)
+
+    return process_or_bury
+
+
+def _forget(worker: Any, request: Any) -> None:  # noqa: ANN401 - Celery's
+    """Free what Celery holds for a request that its pool has never got."""
+    from celery.worker.state import task_ready  # noqa: PLC0415 - loaded by a worker alone
+
+    task_ready(request)
+    if worker.pool_putlocks and worker.pool_cls.uses_semaphore and hasattr(worker, "semaphore"):
+        worker.semaphore.release()
+    for result in list(getattr(getattr(worker.pool, "_pool", None), "_cache", {}).values()):
+        is_its = getattr(result, "correlation_id", None) == request.id
+        if is_its and not hasattr(result, "_payload"):
+            result.discard()
+
+
+def _guarded_command(run: Callable[..., Any]) -> Callable[..., Any]:
+    """What a remote control command has asked for, run later by the loop."""
+
+    @functools.wraps(run)
+    def run_or_refuse(consumer: Any, queue: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's
+        try:
+            _check_names(queue, *args)
+            run(consumer, queue, *args, **kwargs)
+        except _NOT_OF_THE_MESSAGE:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the command's arguments provoke
+            logger.error(  # noqa: TRY400 - a traceback of Celery's would tell the user nothing
+                "%s of the queue %s: %s: %.1000s",
+                run.__name__,
+                shown(queue),
+                _kind(error),
+                fitting(str(error)),
+            )
+            if isinstance(queue, str):
+                # it would be declared again with the next connection, and end the worker then
+                consumer.app.amqp.queues.deselect(queue)
+                consumer.task_consumer.cancel_by_queue(queue)
+
+    return run_or_refuse
+
+
+def _check_names(queue: object, *others: object) -> None:
+    """Do nothing when a queue and what it is bound to have names that a server can compare."""
+    for name in (queue, *(one for one in others if one is not None)):
+        if not is_text(QUEUE_NAME_LIMIT)(name):
+            raise SettingsError(
+                f"{shown(name)} is no name; it must be a string of 1 to {QUEUE_NAME_LIMIT} "
+                "characters."
+            )
+
+
+def _bury(message: Any, what: str, error: Exception) -> bool:  # noqa: ANN401 - Celery's
+    """Keep a message as dead that has provoked an error; False when it is none of ours."""
+    if not isinstance(message, Delivery) or not isinstance(message.channel, Channel):
+        return False
+    reason = fitting(f"{what}: {_kind(error)}: {error}")
+    logger.error(
+        "Job %s breaks the worker's code and is kept as dead. %.1000s",
+        message.delivery_tag,
+        reason,
+        exc_info=error,
+    )
+    if not message.acknowledged:
+        message.failure = lambda: reason
+        message.reject()
+    return True
+
+
+def _kind(error: Exception) -> str:
+    return type(error).__name__

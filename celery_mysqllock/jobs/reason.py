@@ -1,0 +1,15 @@
+"""What fits into the column that says why a job is dead."""
+
+from __future__ import annotations
+
+#: Characters of a reason: what its column holds, less what four bytes a character could take.
+REASON_LIMIT = 16_000
+# Bytes of its column, TEXT.
+_COLUMN = 65_535
+
+
+def fitting(reason: str) -> str:
+    """The reason, cut to what its column holds, with nothing in it that a server cannot store."""
+    cut = reason if len(reason) <= REASON_LIMIT else f"{reason[: REASON_LIMIT - 3]}..."
+    encoded = cut.encode("utf-8", "backslashreplace")
+    return encoded[:_COLUMN].decode("utf-8", "ignore")
