@@ -21,7 +21,7 @@ from benchmarks.beat.ledger import read_ledger
 from benchmarks.programs import Program, ProgramFailed, Programs
 from celery_mysqllock.devserver import DevServer
 from celery_mysqllock.devserver.choice import choose
-from celery_mysqllock.jobs import Migrations
+from celery_mysqllock.jobs import LockNames, Migrations
 from celery_mysqllock.locks import MySQLLock
 from celery_mysqllock.mysql import Address, Session, used_by
 
@@ -85,7 +85,7 @@ class Beats:
     def __init__(self, programs: Programs, session: Session, number: int) -> None:
         self._programs = programs
         self._session = session
-        self._lock = MySQLLock("beat", url=session.address)
+        self._lock = MySQLLock(LockNames.of(session, "jobs").beat, url=session.address)
         self._started = 0
         self._running: dict[int, Program] = {}
         for _ in range(number):

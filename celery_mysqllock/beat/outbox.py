@@ -8,7 +8,7 @@ from celery_mysqllock.broker import Transport
 from celery_mysqllock.jobs import EphemeralQueues, JobTable
 
 if TYPE_CHECKING:
-    from celery_mysqllock.mysql import Session
+    from celery_mysqllock.broker.sessions import Sessions
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -45,19 +45,14 @@ class OutboxTransport(Transport):
         """As in ``Transport``."""
         connection: OutboxTransport = super().establish_connection()
         sessions = self.sessions
-        namespace = self.settings.namespace or sessions.address.database
-        sessions.jobs = _KeptJobs(
-            self.outbox, sessions.main, self.settings.table, namespace=namespace
-        )
-        sessions.ephemeral = _KeptMessages(
-            self.outbox, sessions.main, self.settings.table, namespace=namespace
-        )
+        sessions.jobs = _KeptJobs(self.outbox, sessions, self.settings.table)
+        sessions.ephemeral = _KeptMessages(self.outbox, sessions, self.settings.table)
         return connection
 
 
 class _KeptJobs(JobTable):
-    def __init__(self, outbox: Outbox, session: Session, table: str, *, namespace: str) -> None:
-        super().__init__(session, table, namespace=namespace)
+    def __init__(self, outbox: Outbox, sessions: Sessions, table: str) -> None:
+        super().__init__(sessions.main, table, names=sessions.names)
         self._outbox = outbox
 
     def put(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - as in JobTable
@@ -66,8 +61,8 @@ class _KeptJobs(JobTable):
 
 
 class _KeptMessages(EphemeralQueues):
-    def __init__(self, outbox: Outbox, session: Session, table: str, *, namespace: str) -> None:
-        super().__init__(session, table, namespace=namespace)
+    def __init__(self, outbox: Outbox, sessions: Sessions, table: str) -> None:
+        super().__init__(sessions.main, table, names=sessions.names)
         self._outbox = outbox
 
     def put(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in EphemeralQueues

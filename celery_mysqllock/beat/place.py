@@ -26,14 +26,12 @@ class Place:
         table: The job table's name, with which the names of the schedule's tables begin.
         locks: How the lock is held.
         broker: The mysql:// URL of the broker that is in the same database, None for another one.
-        bells: The first part of the names of the broker's locks.
     """
 
     address: Address
     table: str
     locks: LockSettings
     broker: str | None
-    bells: str
 
 
 def find_place(app: Celery) -> Place:
@@ -51,9 +49,8 @@ def find_place(app: Celery) -> Place:
                 "Celery's own scheduler."
             )
         address = Address.parse(locks.url or "")
-        return Place(address, BrokerSettings.table, locks, None, address.database)
+        return Place(address, BrokerSettings.table, locks, None)
     address = Address.parse(broker)
     tls = Tls.read(app.conf.broker_use_ssl, "broker_use_ssl") or address.tls
     settings = read_broker_settings(app.conf.broker_transport_options or {})
-    bells = settings.namespace or address.database
-    return Place(replace(address, tls=tls), settings.table, locks, broker, bells)
+    return Place(replace(address, tls=tls), settings.table, locks, broker)

@@ -24,7 +24,7 @@ from celery_mysqllock.exceptions import (
     MultiPrimaryServer,
     MySQLLockError,
 )
-from celery_mysqllock.jobs import EphemeralQueues, JobTable, Schedule
+from celery_mysqllock.jobs import EphemeralQueues, JobTable, LockNames, Schedule
 from celery_mysqllock.jobs.schedule import check_schedule
 from celery_mysqllock.locks import MySQLLock
 from celery_mysqllock.mysql import Session
@@ -50,7 +50,7 @@ _RETRY = 2.0
 class Scheduler(CeleryScheduler):
     """``celery -A app beat -S mysqllock``, on as many hosts as you like.
 
-    The beat that holds the named lock ``<namespace>:beat`` is the active one. When it dies, the
+    The beat that holds the named lock ``~<table>:beat`` is the active one. When it dies, the
     server frees the lock and the next in line goes on within milliseconds, from where the schedule
     in the database says that the dead one stood. No tick is sent twice, and none is left out that
     was due in the meantime.
@@ -79,14 +79,6 @@ class Scheduler(CeleryScheduler):
         self._configured()  # what is wrong in it is seen at the start
         with suppress(CannotConnect), Session(self._place.address) as session:
             check_schedule(session, self._place.table)
-        self._lock = MySQLLock(
-            "beat",
-            url=self._place.address,
-            namespace=self._place.locks.namespace,
-            session_timeout=self._place.locks.session_timeout,
-            note="beat",
-            allow_multi_primary=self._place.locks.allow_multi_primary,
-        )
 
     # -- Celery's turns ---------------------------------------------------------------------------
 
@@ -94,6 +86,8 @@ class Scheduler(CeleryScheduler):
         """Send one task that is due, if this beat is the active one; seconds until the next."""
         self._is_at_work = True
         try:
+            if self._lock is None:
+                self._lock = self._new_lock()
             if not self._has_turn():
                 return 0.0
             return self._work()
@@ -116,6 +110,18 @@ class Scheduler(CeleryScheduler):
             return
         self._step_down()
         super().close()
+
+    def _new_lock(self) -> MySQLLock:
+        place = self._place
+        with Session(place.address) as session:
+            name = LockNames.of(session, place.table).beat
+        return MySQLLock(
+            name,
+            url=place.address,
+            session_timeout=place.locks.session_timeout,
+            note="beat",
+            allow_multi_primary=place.locks.allow_multi_primary,
+        )
 
     def _has_turn(self) -> bool:
         lock = self._own_lock
@@ -142,8 +148,8 @@ class Scheduler(CeleryScheduler):
         if place.broker is not None:
             sending = InTransaction(
                 schedule,
-                JobTable(session, place.table, namespace=place.bells),
-                EphemeralQueues(session, place.table, namespace=place.bells),
+                JobTable(session, place.table),
+                EphemeralQueues(session, place.table),
                 self.outbox,
                 self.publish,
             )

@@ -19,6 +19,7 @@ from celery_mysqllock.jobs import (
     EnlistedJobs,
     EphemeralQueues,
     JobTable,
+    LockNames,
     Migrations,
     News,
     Stream,
@@ -51,6 +52,7 @@ class Sessions:
         main: The session for everything but claims and waits.
         jobs: The job table through it.
         ephemeral: The ephemeral queues and the bindings through it.
+        names: The names of the job table's locks.
         bell: The doorbell, None before ``consumer`` was asked for.
     """
 
@@ -64,7 +66,6 @@ class Sessions:
     ) -> None:
         self.address = address
         self._settings = settings
-        self._namespace = settings.namespace or address.database
         self._on_ring = on_ring
         self._on_lost = on_lost
         self._mutex = threading.Lock()
@@ -76,13 +77,14 @@ class Sessions:
         self.main = Session(address).open()
         try:
             self._check_server()
+            self.names = LockNames.of(self.main, settings.table)
             self._check_table()
             self.jobs = self._job_table(self.main)
             self.jobs.check_writable()
         except BaseException:
             self.main.close()
             raise
-        self.ephemeral = EphemeralQueues(self.main, settings.table, namespace=self._namespace)
+        self.ephemeral = EphemeralQueues(self.main, settings.table, names=self.names)
 
     def _check_server(self) -> None:
         server = self.main.server
@@ -99,7 +101,8 @@ class Sessions:
             )
 
     def _check_table(self) -> None:
-        migrations = Migrations(self.main, self._settings.table, namespace=self._settings.namespace)
+        namespace = self._settings.namespace or self.names.database
+        migrations = Migrations(self.main, self._settings.table, namespace=namespace)
         if self._settings.create_table and migrations.version() == 0:
             migrations.apply()
         migrations.check()
@@ -108,7 +111,7 @@ class Sessions:
         return JobTable(
             session,
             self._settings.table,
-            namespace=self._namespace,
+            names=self.names,
             claim_method=self._settings.claim_method,
             retains=bool(self._settings.retention_seconds),
             legacy_lock=self._settings.legacy_lock,
@@ -121,7 +124,7 @@ class Sessions:
             borrowed,
             self.main,
             self._settings.table,
-            namespace=self._namespace,
+            names=self.names,
             on_commit=self._tell_after_commit,
         )
 
@@ -166,8 +169,8 @@ class Sessions:
         consumer = Consumer(
             self.address,
             session_timeout=self._settings.session_timeout,
-            namespace=self._namespace,
-            sweeper=Sweeper(self._settings, self._namespace),
+            names=self.names,
+            sweeper=Sweeper(self._settings, self.names),
             on_lost=self._on_lost,
             companion=self.main,
             table=self._settings.table,
@@ -176,7 +179,7 @@ class Sessions:
         consumer.start()
         self.bell = Bell(
             Session(self.address, idle_timeout=self._settings.session_timeout),
-            self._namespace,
+            self.names,
             self.ephemeral.has_work(),
             on_ring=self._on_ring,
             on_error=self._on_lost,

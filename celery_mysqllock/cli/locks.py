@@ -9,9 +9,17 @@ import click
 
 from celery_mysqllock.cli.tables import json_option, print_json, print_table, records, since
 from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.jobs import LockNames
 from celery_mysqllock.locks.listing import list_locks, read_lock
 from celery_mysqllock.locks.mysql_lock import end_holder
-from celery_mysqllock.mysql import Address, Session, is_in_namespace, lock_name, used_by
+from celery_mysqllock.mysql import (
+    Address,
+    Session,
+    is_in_namespace,
+    is_own_lock,
+    lock_name,
+    used_by,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +40,18 @@ _IN_PART = (
 def locks(context: click.Context, *, as_json: bool) -> None:
     """Show the locks of the namespace that are held: by whom, since when, and who waits.
 
+    Of the broker's own locks it shows that of the active beat; 'mysqllock consumers' tells of the
+    others.
+
     What is known of a holder comes from the holder itself, about half a second after it has the
     lock, and from the server, as far as this user may see it.
     """
     if context.invoked_subcommand is not None:
         return
-    with _at(context.obj) as (session, namespace):
-        listing = list_locks(session, namespace)
+    place: Place = context.obj
+    with _at(place) as (session, namespace):
+        beat = LockNames.of(session, place.table_beside_locks).beat
+        listing = list_locks(session, namespace, also={beat})
     if as_json:
         found = [_as_json(lock) for lock in listing.locks]
         report = {"namespace": namespace, "is_whole": listing.is_whole, "locks": found}
@@ -113,7 +126,8 @@ def _at(place: Place) -> Iterator[tuple[Session, str]]:
 
 
 def _full_name(namespace: str, name: str) -> str:
-    return name if is_in_namespace(name, namespace) else lock_name(namespace, name)
+    is_full = is_own_lock(name) or is_in_namespace(name, namespace)
+    return name if is_full else lock_name(namespace, name)
 
 
 def _print(found: tuple[HeldLock, ...]) -> None:

@@ -27,11 +27,15 @@ def migrate(place: Place, *, dry_run: bool, as_json: bool, no_procedure: bool) -
     on to use it meanwhile. Where broker_url is a list, each server's is. A run that was killed is
     finished by the next.
     """
-    table, namespace = place.settings.table, place.settings.namespace
+    table = place.settings.table
     for address in place.addresses:
         with Session(address) as session:
             migrations = Migrations(
-                session, table, namespace=namespace, with_procedure=not no_procedure
+                session,
+                table,
+                namespace=place.namespace(session),
+                renames=True,
+                with_procedure=not no_procedure,
             )
             done = migrations.pending()
             for step in done:

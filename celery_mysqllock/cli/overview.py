@@ -9,16 +9,21 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import MySQLLockError
-from celery_mysqllock.jobs import COUNT_LIMIT, Inspection, JobStatus, Migrations, Selection
+from celery_mysqllock.jobs import (
+    COUNT_LIMIT,
+    Inspection,
+    JobStatus,
+    LockNames,
+    Migrations,
+    Selection,
+)
 from celery_mysqllock.locks.listing import Listing, list_locks
-from celery_mysqllock.mysql import Address, Session
+from celery_mysqllock.mysql import Address, Session, is_own_lock
 
 if TYPE_CHECKING:
     from celery_mysqllock.cli.place import Place
     from celery_mysqllock.jobs import ConsumerStatus, Job, QueueStatus, ServerHealth
 
-# Locks of the broker's own, of which each worker holds several. The consumers tell the same.
-_INNER = ("bell", "consumer", "sweeper")
 # A server that does not answer for so many seconds is shown as lost.
 _PATIENCE = 10.0
 
@@ -116,7 +121,7 @@ class Watch:
     def _read(self) -> Overview:
         begun = time.monotonic()
         jobs = self._open()
-        inspection = Inspection(jobs, self._place.settings.table, namespace=self._place.namespace)
+        inspection = Inspection(jobs, self._place.settings.table)
         queues = inspection.queues(self._count_limit)
         return Overview(
             read_at=datetime.now(timezone.utc),
@@ -143,7 +148,9 @@ class Watch:
         if self._locks is None:
             return None
         namespace = self._place.locks.namespace or self._locks.address.database
-        return list_locks(self._locks, namespace, without=_INNER, limit=self._rows)
+        # of the broker's own locks the beat's alone: the consumers tell of the others
+        beat = LockNames.of(self._locks, self._place.settings.table).beat
+        return list_locks(self._locks, namespace, also={beat}, limit=self._rows)
 
     def _open(self) -> Session:
         if self._jobs is None or not self._jobs.is_open:
@@ -164,5 +171,7 @@ def _brief(address: Address) -> str:
 
 def short_name(lock: str) -> str:
     """A lock's name for people, without the namespace and the hash of one that is not plain."""
+    if is_own_lock(lock):
+        return lock.rpartition(":")[2]
     readable, mark, _ = lock.partition("~")
     return (readable.partition(":")[2] or readable) + ("…" if mark else "")

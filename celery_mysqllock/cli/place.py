@@ -11,10 +11,10 @@ from celery.app.utils import find_app
 
 from celery_mysqllock.broker.address import read_broker_settings
 from celery_mysqllock.exceptions import MySQLLockError, SettingsError
-from celery_mysqllock.jobs import Control, Inspection, Migrations
+from celery_mysqllock.jobs import Control, Inspection, LockNames, Migrations
 from celery_mysqllock.mysql import Address, Session, Tls
 from celery_mysqllock.settings import BrokerSettings, LockSettings, check_identifier
-from celery_mysqllock.tasks.configuration import lock_settings
+from celery_mysqllock.tasks.configuration import broker_url, lock_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,10 +76,17 @@ class Place:
         found = [Address.parse(url) for url in urls]
         return [address if address.tls else replace(address, tls=tls) for address in found]
 
+    def namespace(self, session: Session) -> str | None:
+        """The namespace of the app's broker, None when a URL was given instead of an app."""
+        if self.app is None:
+            return None
+        return self.settings.namespace or LockNames.of(session, self.settings.table).database
+
     @property
-    def namespace(self) -> str:
-        """The first part of the names of the consumers' locks; errors as in ``addresses``."""
-        return self.settings.namespace or self.addresses[0].database
+    def table_beside_locks(self) -> str:
+        """The job table whose name the beat's lock has; the default one beside another broker."""
+        is_broker_ours = self.app is None or broker_url(self.app) is not None
+        return self.settings.table if is_broker_ours else BrokerSettings.table
 
     @property
     def locks(self) -> LockSettings:
@@ -132,14 +139,14 @@ class Place:
         """
         with self.session() as session:
             Migrations(session, self.settings.table).check()
-            yield Inspection(session, self.settings.table, namespace=self.namespace)
+            yield Inspection(session, self.settings.table)
 
     @contextmanager
     def control(self) -> Iterator[Control]:
         """Changes to jobs and queues, on a session of its own; errors as in ``inspection``."""
         with self.session() as session:
             Migrations(session, self.settings.table).check()
-            yield Control(session, self.settings.table, namespace=self.namespace)
+            yield Control(session, self.settings.table)
 
 
 class Group(click.Group):

@@ -10,6 +10,7 @@ from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueues
 from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
 from celery_mysqllock.jobs.job import ClaimedJob, Placement, Settlement
 from celery_mysqllock.jobs.lines import OrderKey
+from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.migrate import Migrations
 from celery_mysqllock.jobs.records import (
     ConsumerStatus,
@@ -43,6 +44,7 @@ __all__ = [
     "Job",
     "JobStatus",
     "JobTable",
+    "LockNames",
     "Migrations",
     "News",
     "OpenTransaction",

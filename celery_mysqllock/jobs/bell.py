@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import (
@@ -21,17 +20,16 @@ from celery_mysqllock.exceptions import (
     MissingPrivilege,
     NoSuchSession,
 )
-from celery_mysqllock.mysql import Session, lock_name
 from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from celery_mysqllock.jobs.lock_names import LockNames
+    from celery_mysqllock.mysql import Session
+
 logger = logging.getLogger(__name__)
 
-# So many idle consumers of one queue can be rung; one that finds no free bell is found by the
-# sweeper, or rung by a consumer that could not take all.
-SLOTS = 8
 # Seconds that the thread waits after a ring for its consumer to say what it listens to next.
 _MOMENT = 0.05
 # How often in a row the statement may see a job that its consumer then cannot take.
@@ -44,30 +42,20 @@ _RETRY = 1.0
 _SLEEP = 10
 
 
-#: What SQL calls the names of a queue's bells.
-BELL_PARAMETERS = tuple(f"bell{slot}" for slot in range(SLOTS))
-
-
-@lru_cache(maxsize=256)
-def bells(namespace: str, queue: str) -> tuple[str, ...]:
-    """The names of a queue's bells."""
-    return tuple(lock_name(namespace, "bell", queue, str(slot)) for slot in range(SLOTS))
-
-
-def ringing(namespace: str, queue: str) -> tuple[str, tuple[str, ...]]:
+def ringing(names: LockNames, queue: str) -> tuple[str, tuple[str, ...]]:
     """An SQL expression for the connection id of a consumer that sleeps, and its parameters."""
-    names = bells(namespace, queue)
-    return f"COALESCE({', '.join(['IS_USED_LOCK(%s)'] * len(names))})", names
+    bells = names.bells(queue)
+    return f"COALESCE({', '.join(['IS_USED_LOCK(%s)'] * len(bells))})", bells
 
 
-def ring(session: Session, namespace: str, queue: str) -> bool:
+def ring(session: Session, names: LockNames, queue: str) -> bool:
     """Wake one idle consumer of the queue; False when there is none.
 
     Raises:
         ConnectionLost: The session has ended.
     """
-    expression, names = ringing(namespace, queue)
-    return wake(session, session.value(f"SELECT {expression}", names))
+    expression, bells = ringing(names, queue)
+    return wake(session, session.value(f"SELECT {expression}", bells))
 
 
 def wake(session: Session, connection_id: int | None) -> bool:
@@ -89,7 +77,7 @@ class Bell:
 
     Args:
         session: A session for the bell alone; opened and closed by this thread.
-        namespace: The first part of the bells' names.
+        names: The names of the bells.
         has_work: An SQL query of one row and column that is true when the queue given as its
             parameters has something to take; for each queue that is listened to.
         on_ring: Called from the thread with the queues that something may have come to.
@@ -99,13 +87,13 @@ class Bell:
     def __init__(
         self,
         session: Session,
-        namespace: str,
+        names: LockNames,
         has_work: str,
         on_ring: Callable[[frozenset[str]], None],
         on_error: Callable[[ConnectionLost], None],
     ) -> None:
         self._session = session
-        self._namespace = namespace
+        self._names = names
         self._has_work = has_work
         self._on_ring = on_ring
         self._on_error = on_error
@@ -252,7 +240,7 @@ class Bell:
                 self._take_bell(queue)
 
     def _take_bell(self, queue: str) -> None:
-        for name in bells(self._namespace, queue):
+        for name in self._names.bells(queue):
             if self._session.value("SELECT GET_LOCK(%s, 0)", (name,)) == 1:
                 return
 

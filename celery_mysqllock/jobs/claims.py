@@ -12,6 +12,7 @@ from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
 from celery_mysqllock.jobs.legacy import among_older_programs
 from celery_mysqllock.jobs.lines import next_in_lines, slots
+from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.reason import fitting
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.jobs.taking import way_to_take
@@ -34,7 +35,7 @@ class Claims:
     Args:
         session: An open session.
         table: The table's name.
-        namespace: The first part of the names of the bells.
+        names: The names of the table's locks; None asks the server for them.
         claim_method: How to claim; see ``BrokerSettings``.
         retains: Whether acked jobs stay as finished.
         legacy_lock: The lock round which older programs take jobs, None where there are none.
@@ -50,7 +51,7 @@ class Claims:
         session: Session,
         table: str = "jobs",
         *,
-        namespace: str | None = None,
+        names: LockNames | None = None,
         claim_method: str = "auto",
         retains: bool = False,
         legacy_lock: str | None = None,
@@ -59,7 +60,7 @@ class Claims:
     ) -> None:
         self.name = check_identifier("table", table)
         self._session = session
-        self._namespace = namespace or session.address.database
+        self._names = LockNames.of(session, self.name) if names is None else names
         self._sql = Statements(
             __package__, "jobs.sql", database, jobs=self.name, **table_names(self.name)
         )
@@ -281,7 +282,7 @@ class Claims:
 
     def _ring(self, queues: Collection[str]) -> None:
         for queue in queues:
-            ring(self._session, self._namespace, queue)
+            ring(self._session, self._names, queue)
 
     def _change(self, statement: str, **values: Any) -> int:  # noqa: ANN401 - SQL values
         return retried(lambda: self._session.execute(self._sql[statement], values))

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, LockError, MySQLLockError
 from celery_mysqllock.jobs.registry import Registry
-from celery_mysqllock.jobs.table import sweeper_lock
-from celery_mysqllock.mysql import Session, get_lock, lock_name
+from celery_mysqllock.mysql import Session, get_lock
 from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.jobs.sweeper import Sweeper
     from celery_mysqllock.mysql import Address
 
@@ -37,9 +37,9 @@ _RETRY = 0.5
 class Consumer:
     """One consumer of the job table.
 
-    While it lives it holds the named lock ``<namespace>:consumer:<identity>`` on a session of its
-    own. When it dies, whatever the cause, the server frees the lock, and the sweeper gives its
-    claims back. A thread keeps the session alive and waits in line to be the sweeper: a thread,
+    While it lives it holds the named lock ``~<table>:consumer:<identity>`` on a session of its own.
+    When it dies, whatever the cause, the server frees the lock, and the sweeper gives its claims
+    back. A thread keeps the session alive and waits in line to be the sweeper: a thread,
     since the worker's event loop stands still while a task runs in the solo pool.
 
     A lost session is opened again at once, so that what its worker is running stays its own while
@@ -48,7 +48,7 @@ class Consumer:
     Args:
         address: Where to log in.
         session_timeout: Whole seconds after which the server frees the lock of a vanished host.
-        namespace: The first part of the locks' names.
+        names: The names of the table's locks.
         sweeper: Does the housekeeping while this consumer is the one to do it.
         on_lost: Called from the thread each time the session is lost.
         companion: Another session of the same connection, to be kept alive.
@@ -61,7 +61,7 @@ class Consumer:
         address: Address,
         *,
         session_timeout: int,
-        namespace: str,
+        names: LockNames,
         sweeper: Sweeper,
         on_lost: Callable[[MySQLLockError], None],
         companion: Session | None = None,
@@ -70,7 +70,7 @@ class Consumer:
     ) -> None:
         self.identity = uuid.uuid4().hex
         self._session = Session(address, idle_timeout=session_timeout)
-        self._namespace = namespace
+        self._names = names
         self._sweeper = sweeper
         self._on_lost = on_lost
         self._companion = companion
@@ -91,7 +91,7 @@ class Consumer:
 
     def _take_lock(self) -> None:
         self._session.open()
-        if not get_lock(self._session, liveness_lock(self._namespace, self.identity), _TAKE_OVER):
+        if not get_lock(self._session, self._names.consumer(self.identity), _TAKE_OVER):
             self._session.close()
             raise LockError(f"Another session has the identity {self.identity} of a consumer.")
         try:
@@ -172,7 +172,7 @@ class Consumer:
 
     def _wait_in_line_or_sweep(self) -> None:
         try:
-            if get_lock(self._session, sweeper_lock(self._namespace), _IN_LINE):
+            if get_lock(self._session, self._names.sweeper, _IN_LINE):
                 while not self._stopped.is_set():
                     self._sweeper.step(self._session, self.identity)
                     self._keep_companion()
@@ -181,8 +181,3 @@ class Consumer:
         except MySQLLockError as error:
             logger.warning("The housekeeping of the job table failed: %s", error)
             self._stopped.wait(1.0)
-
-
-def liveness_lock(namespace: str, identity: str) -> str:
-    """The name of the lock that a living consumer holds."""
-    return lock_name(namespace, "consumer", identity)

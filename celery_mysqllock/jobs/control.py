@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import SettingsError
-from celery_mysqllock.jobs.bell import bells, wake
+from celery_mysqllock.jobs.bell import wake
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.job import check_queue_name
+from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.jobs.table import JobTable
 from celery_mysqllock.mysql import Statements, used_by
@@ -28,20 +29,20 @@ class Control:
     Args:
         session: An open session.
         table: The job table's name.
-        namespace: The first part of the names of the bells, None for the database's name.
+        names: The names of the table's locks; None asks the server for them.
 
     Raises:
         SettingsError: The table's name is none.
     """
 
     def __init__(
-        self, session: Session, table: str = "jobs", *, namespace: str | None = None
+        self, session: Session, table: str = "jobs", *, names: LockNames | None = None
     ) -> None:
         name = check_identifier("table", table)
         self._session = session
-        self._namespace = namespace or session.address.database
+        self._names = LockNames.of(session, name) if names is None else names
         self._sql = Statements(__package__, "control.sql", jobs=name, **table_names(name))
-        self._table = JobTable(session, name, namespace=namespace)
+        self._table = JobTable(session, name, names=self._names)
 
     # -- jobs -------------------------------------------------------------------------------------
 
@@ -131,7 +132,7 @@ class Control:
 
     def _ring_all(self, queue: str) -> None:
         """Wake every idle consumer of the queue: there may be work for all."""
-        for bell in bells(self._namespace, queue):
+        for bell in self._names.bells(queue):
             wake(self._session, used_by(self._session, bell))
 
     def _change(self, statement: str, **values: Any) -> int:  # noqa: ANN401 - SQL values

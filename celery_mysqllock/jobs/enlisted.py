@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery_mysqllock.jobs.lines import OrderKey
+    from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.jobs.unique import UniqueKey
     from celery_mysqllock.mysql import Session
     from celery_mysqllock.mysql.borrowed import Borrowed
@@ -60,7 +61,7 @@ class EnlistedJobs(JobTable):
         borrowed: The connection whose transaction that is.
         own: An open session of ours on the job table's server and database.
         table: The table's name.
-        namespace: The first part of the names of the bells.
+        names: The names of the table's locks.
         on_commit: Called after each commit with what is to be told then.
     """
 
@@ -70,13 +71,13 @@ class EnlistedJobs(JobTable):
         own: Session,
         table: str,
         *,
-        namespace: str,
+        names: LockNames,
         on_commit: Callable[[News], None],
     ) -> None:
         super().__init__(
             BorrowedSession(borrowed, own),
             table,
-            namespace=namespace,
+            names=names,
             # the borrowed connection may use another database of the server
             database=own.address.database,
         )

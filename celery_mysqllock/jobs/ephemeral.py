@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.jobs.bell import ring, ringing
 from celery_mysqllock.jobs.job import HIGHEST_PRIORITY, LOWEST_PRIORITY, check_queue_name
+from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.mysql import Statements
 from celery_mysqllock.settings import check_identifier
@@ -34,13 +35,15 @@ class EphemeralQueues:
     Args:
         session: An open session.
         table: The job table's name, with which the names of these tables begin.
-        namespace: The first part of the names of the bells.
+        names: The names of the table's locks; None asks the server for them.
     """
 
-    def __init__(self, session: Session, table: str = "jobs", *, namespace: str) -> None:
+    def __init__(
+        self, session: Session, table: str = "jobs", *, names: LockNames | None = None
+    ) -> None:
         name = check_identifier("table", table)
         self._session = session
-        self._namespace = namespace
+        self._names = LockNames.of(session, name) if names is None else names
         self._sql = Statements(__package__, "ephemeral.sql", jobs=name, **table_names(name))
 
     # -- queues -----------------------------------------------------------------------------------
@@ -124,8 +127,8 @@ class EphemeralQueues:
                 self.delete(queue)
 
     def _is_listened_to(self, queue: str) -> bool:
-        expression, names = ringing(self._namespace, queue)
-        return self._session.value(f"SELECT {expression}", names) is not None
+        expression, bells = ringing(self._names, queue)
+        return self._session.value(f"SELECT {expression}", bells) is not None
 
     def has_work(self) -> str:
         """SQL that is true when a queue of either kind, each parameter, has something to take."""
@@ -157,7 +160,7 @@ class EphemeralQueues:
             lifetime=lifetime,
         )
         for queue in queues:
-            ring(self._session, self._namespace, queue)
+            ring(self._session, self._names, queue)
 
     def take(self, queue: str, limit: int = _BATCH) -> list[str]:
         """Take the first messages out of the queue, which counts as using it."""

@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import MissingPrivilege
-from celery_mysqllock.jobs.consumer import liveness_lock
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.job import HIGHEST_PRIORITY
+from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.records import (
     ConsumerStatus,
     Job,
@@ -52,19 +52,18 @@ class Inspection:
     Args:
         session: An open session.
         table: The job table's name.
-        namespace: The first part of the names of the consumers' locks, None for the database's
-            name.
+        names: The names of the table's locks; None asks the server for them.
 
     Raises:
         SettingsError: The table's name is none.
     """
 
     def __init__(
-        self, session: Session, table: str = "jobs", *, namespace: str | None = None
+        self, session: Session, table: str = "jobs", *, names: LockNames | None = None
     ) -> None:
         name = check_identifier("table", table)
         self._session = session
-        self._namespace = namespace or session.address.database
+        self._names = LockNames.of(session, name) if names is None else names
         self._sql = Statements(__package__, "inspection.sql", jobs=name, **table_names(name))
 
     # -- queues -----------------------------------------------------------------------------------
@@ -167,7 +166,7 @@ class Inspection:
     def consumers(self) -> list[ConsumerStatus]:
         """Each consumer that is on the list or has claims, by name."""
         rows = self._session.query(self._sql["consumers"])
-        locks = {row[0]: liveness_lock(self._namespace, row[0]) for row in rows}
+        locks = {row[0]: self._names.consumer(row[0]) for row in rows}
         free = set(free_among(self._session, list(locks.values())))
         return [
             ConsumerStatus(

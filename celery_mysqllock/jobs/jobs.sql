@@ -351,7 +351,11 @@ WHERE j.id IN %(ids)s AND j.job_status IN (0, 2, 4);
 SELECT table_comment FROM information_schema.tables
 WHERE table_schema = DATABASE() AND table_name = %(table)s;
 
+-- name: users
+-- Who is registered as a consumer, or has claims.
+SELECT identity FROM {consumers} UNION SELECT owner FROM {jobs} WHERE owner IS NOT NULL;
+
 -- name: describe_routine
--- What a procedure does; NULL for who may not know.
-SELECT routine_definition FROM information_schema.routines
+-- The procedure's comment, which begins with the version of its release.
+SELECT routine_comment FROM information_schema.routines
 WHERE routine_schema = DATABASE() AND routine_name = %(routine)s;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from dataclasses import dataclass, replace
@@ -19,14 +20,23 @@ from celery_mysqllock.exceptions import (
 )
 from celery_mysqllock.jobs.adoption import Adoption
 from celery_mysqllock.jobs.ephemeral import table_names
-from celery_mysqllock.mysql import Session, Statements, get_lock, lock_name, release_lock
+from celery_mysqllock.jobs.lock_names import LockNames
+from celery_mysqllock.mysql import Session, Statements, free_among, get_lock, release_lock
 from celery_mysqllock.settings import check_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _FILE = re.compile(r"(?P<version>\d{4})_(?P<name>\w+)\.sql")
-_VERSION = re.compile(r"celery-mysqllock schema (\d+)")
+_COMMENTED = re.compile(
+    r"celery-mysqllock schema (?P<version>\d+)(?: namespace=(?P<namespace>\S+))?"
+)
+# A namespace that can stand in the comment as it is; of others a hash does.
+_PLAIN = re.compile(r"[A-Za-z0-9_.:@-]{1,100}")
+# The first version whose comment says the namespace.
+_REMEMBERS = 8
+# How the comment of this release's procedure begins.
+_PROCEDURE = "celery-mysqllock 8:"
 _KEY = re.compile(r"^ *ADD (?:UNIQUE )?KEY (\w+)", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n?", re.MULTILINE)
 _WAIT = 60
@@ -68,8 +78,9 @@ class Migrations:
     Args:
         session: An open session, whose user may CREATE and ALTER when ``apply`` is called.
         table: The job table's name.
-        namespace: The first part of the names of the bells that the procedure rings, None for the
-            database's name.
+        namespace: The namespace of those who use the table, which it remembers; None where it is
+            not known, which fits any.
+        renames: Whether ``apply`` gives a table that remembers another namespace this one.
         with_procedure: Whether to make the procedure, which takes the privilege CREATE ROUTINE.
 
     Raises:
@@ -82,16 +93,18 @@ class Migrations:
         table: str = "jobs",
         *,
         namespace: str | None = None,
+        renames: bool = False,
         with_procedure: bool = True,
     ) -> None:
         self._session = session
         self._table = check_identifier("table", table)
         self._sql = Statements(__package__, "jobs.sql", jobs=table, **table_names(table))
         self._procedure = publish_procedure(table)
-        self._namespace = _literal(namespace)
-        self._is_namespace_given = namespace is not None
+        self._names = LockNames.of(session, table)
+        self._namespace = namespace
+        self._renames = renames
         self._with_procedure = with_procedure
-        self.all = tuple(_read_migrations(table, self._procedure, self._namespace))
+        self.all = tuple(_read_migrations(table, self._procedure, self._own_namespace))
         keys = {key for migration in self.all for key in _KEY.findall(migration.sql)}
         self._adoption = Adoption(session, table, keys)
 
@@ -103,27 +116,39 @@ class Migrations:
         Raises:
             TableMismatch: The table is none of ours; the message says what differs.
         """
+        return self._look()[0]
+
+    def _look(self) -> tuple[int, str | None]:
+        """The version, and the namespace that the table remembers; None before it does."""
         comment = self._session.value(self._sql["describe_table"], {"table": self._table})
         if comment is None:
-            return 0
-        if found := _VERSION.search(str(comment)):
-            return int(found[1])
-        self._adoption.check()
-        return 1
+            return 0, None
+        found = _COMMENTED.search(str(comment))
+        if found is None:
+            self._adoption.check()
+            return 1, None
+        version = int(found["version"])
+        return version, None if version < _REMEMBERS else found["namespace"] or ""
 
     def pending(self) -> list[Migration]:
         """The migrations that the table has not seen; errors as in ``version``.
 
         The first is what makes a table fit that another program has made.
         """
-        version = self.version()
+        version, remembered = self._look()
+        if version > self.all[-1].version:
+            return []
         pending = [migration for migration in self.all if migration.version > version]
         if version == 1 and (steps := self._adoption.steps()):
             sql, notice = self._adoption.sql(steps), self._adoption.notice(steps)
             return [Migration(1, "adoption", sql, notice), *pending]
-        if version and not pending and self._with_procedure and not self._is_procedure_right():
+        makes_procedure = not version or any(map(_routines, pending)) or not self._with_procedure
+        if not makes_procedure and not self._is_procedure_right():
             publish = next(one for one in self.all if _routines(one))
-            return [replace(publish, sql=";\n\n".join(_routines(publish)))]
+            pending.append(replace(publish, sql=";\n\n".join(_routines(publish))))
+        if self._renames and self._is_of_another(remembered):
+            newest = self.all[-1]
+            pending.append(Migration(newest.version, "namespace", newest.statements[-1]))
         return pending
 
     def apply(self) -> list[Migration]:
@@ -133,13 +158,14 @@ class Migrations:
         leaves what the next finishes. Programs go on to use the table meanwhile.
 
         Raises:
-            TableMismatch: The table is none of ours; nothing was changed.
+            TableMismatch: The table is none of ours, or is to get another namespace while consumers
+                live; nothing was changed.
             MissingPrivilege: The user may not CREATE or ALTER the table, or make the procedure; in
                 the latter case nothing was changed.
             LockTimeout: Somebody else has been migrating for 60 seconds.
             TransientError: A transaction has kept the table to itself for longer than a minute.
         """
-        name = lock_name(self._session.address.database, "migrate", self._table)
+        name = self._names.migrate
         if not get_lock(self._session, name, _WAIT):
             raise LockTimeout(f"Another process has been migrating {self._table} for {_WAIT} s.")
         try:
@@ -151,6 +177,8 @@ class Migrations:
     def _apply(self) -> list[Migration]:
         pending = self.pending()
         self._session.execute("SET SESSION lock_wait_timeout = %s", (_PATIENCE,))
+        if any(migration.name == "namespace" for migration in pending):
+            self._check_unused()
         self._make_routines(pending)
         for migration in pending:
             if migration.name == "adoption":
@@ -200,23 +228,46 @@ class Migrations:
                 return
 
     def _is_procedure_right(self) -> bool:
-        """Whether the procedure is there and rings the bells of this namespace.
-
-        Who may not read it, or was told no namespace, takes it for right.
-        """
+        """Whether the procedure is there, and is this release's."""
         found = self._session.query(self._sql["describe_routine"], {"routine": self._procedure})
-        if not found or not found[0][0] or not self._is_namespace_given:
-            return bool(found)
-        return self._namespace in str(found[0][0])
+        return any(str(comment).startswith(_PROCEDURE) for (comment,) in found)
+
+    # -- the namespace ----------------------------------------------------------------------------
+
+    @property
+    def _own_namespace(self) -> str:
+        """What the comment says of the own one: nothing where it is the database's name.
+
+        So a dump that is restored into another database goes by that one's name.
+        """
+        if self._namespace is None or self._namespace == self._names.database:
+            return ""
+        if _PLAIN.fullmatch(self._namespace):
+            return self._namespace
+        return f"sha256:{hashlib.sha256(self._namespace.encode()).hexdigest()}"
+
+    def _is_of_another(self, remembered: str | None) -> bool:
+        is_known = remembered is not None and self._namespace is not None
+        return is_known and remembered != self._own_namespace
+
+    def _check_unused(self) -> None:
+        locks = [self._names.consumer(row[0]) for row in self._session.query(self._sql["users"])]
+        if alive := len(locks) - len(free_among(self._session, locks)):
+            raise TableMismatch(
+                f"{alive} living consumers of another namespace use the table {self._table}. Stop "
+                "them before it gets the one here. Nothing was changed."
+            )
 
     def check(self) -> None:
         """Make sure that the table has the shape that this release works with.
 
         Raises:
             TableMissing: There is none.
-            TableMismatch: It is older or newer, or none of ours; the message says what to do.
+            TableMismatch: It is older or newer, of another namespace, or none of ours; the message
+                says what to do.
         """
-        version, newest = self.version(), self.all[-1].version
+        version, remembered = self._look()
+        newest = self.all[-1].version
         if version == 0:
             raise TableMissing(
                 f"There is no table {self._table} in {self._session.address}. Make it with "
@@ -233,6 +284,13 @@ class Migrations:
                 f"The table {self._table} in {self._session.address} is at version {version}, and "
                 f"this release works with version {newest}. {advice}. Nothing was changed."
             )
+        if self._is_of_another(remembered):
+            raise TableMismatch(
+                f"The table {self._table} in {self._session.address} belongs to programs of the "
+                f"namespace {remembered or self._names.database!r}, and the namespace here is "
+                f"{self._namespace!r}. Set broker_transport_options = {{'namespace': ...}} to the "
+                "same for all who use the table, or give it another with 'mysqllock migrate'."
+            )
 
 
 def publish_procedure(table: str) -> str:
@@ -244,19 +302,15 @@ def _routines(migration: Migration) -> list[str]:
     return [one for one in migration.statements if re.match(r"(DROP|CREATE) PROCEDURE", one)]
 
 
-def _literal(namespace: str | None) -> str:
-    """The namespace in SQL; in hexadecimal digits, since it may hold any character."""
-    if namespace is None:
-        return "DATABASE()"
-    return f"CONVERT(X'{namespace.encode().hex()}' USING utf8mb4)"
-
-
 def _read_migrations(table: str, procedure: str, namespace: str) -> Iterator[Migration]:
+    remembered = f" namespace={namespace}" if namespace else ""
     folder = resources.files(f"{__package__}.migrations")
     names = {"jobs": table, "publish": procedure, **table_names(table)}
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if found := _FILE.fullmatch(file.name):
-            sql = file.read_text("utf-8").replace("{namespace}", namespace)
+            sql = (
+                file.read_text("utf-8").replace("{namespace}", remembered).replace("{table}", table)
+            )
             for kind, name in names.items():
                 sql = sql.replace(f"{{{kind}}}", f"`{name}`")
             yield Migration(int(found["version"]), found["name"], sql)

@@ -1,4 +1,4 @@
-"""The housekeeping that one consumer of a namespace does for all of them."""
+"""The housekeeping that one consumer of a job table does for all of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from celery_mysqllock.exceptions import Interrupted
 from celery_mysqllock.jobs.ephemeral import EphemeralQueues
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.jobs.table import JobTable
-from celery_mysqllock.mysql import free_among, lock_name
+from celery_mysqllock.mysql import free_among
 
 if TYPE_CHECKING:
+    from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.mysql import Session
     from celery_mysqllock.settings import BrokerSettings
 
@@ -29,12 +30,12 @@ class Sweeper:
 
     Args:
         settings: The broker's settings.
-        namespace: The first part of the locks' names.
+        names: The names of the table's locks.
     """
 
-    def __init__(self, settings: BrokerSettings, namespace: str) -> None:
+    def __init__(self, settings: BrokerSettings, names: LockNames) -> None:
         self._settings = settings
-        self._namespace = namespace
+        self._names = names
         self._suspected_since: dict[str, float] = {}
         self._next_tidying = 0.0
         self._gaps_after = ""
@@ -52,7 +53,7 @@ class Sweeper:
         Raises:
             ConnectionLost: The session has ended.
         """
-        jobs = JobTable(session, self._settings.table, namespace=self._namespace)
+        jobs = JobTable(session, self._settings.table, names=self._names)
         seen = jobs.look()
         if seen.is_due:
             while jobs.promote():
@@ -87,10 +88,10 @@ class Sweeper:
             Seconds until the grace of the next one is over, infinite when all live.
         """
         now, grace = time.monotonic(), self._settings.recovery_grace
-        locks = {lock_name(self._namespace, "consumer", owner): owner for owner in others}
+        locks: dict[str, str] = {self._names.consumer(owner): owner for owner in others}
         suspects = [locks[name] for name in free_among(session, list(locks))]
         self._suspected_since = {owner: self._suspected_since.get(owner, now) for owner in suspects}
-        queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)
+        queues = EphemeralQueues(session, self._settings.table, names=self._names)
         registry = Registry(session, self._settings.table)
         for owner, since in self._suspected_since.items():
             if now - since >= grace:
@@ -103,7 +104,7 @@ class Sweeper:
         return min((seconds for seconds in left if seconds > 0), default=math.inf)
 
     def _tidy(self, session: Session, jobs: JobTable) -> None:
-        queues = EphemeralQueues(session, self._settings.table, namespace=self._namespace)
+        queues = EphemeralQueues(session, self._settings.table, names=self._names)
         queues.delete_expired()
         jobs.sum_up_throughput()
         self._gaps_after = jobs.fill_gaps(self._gaps_after)

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege
-from celery_mysqllock.jobs.bell import BELL_PARAMETERS, bells, ring, wake
+from celery_mysqllock.jobs.bell import ring, wake
 from celery_mysqllock.jobs.job import (
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
@@ -15,10 +15,11 @@ from celery_mysqllock.jobs.job import (
     Settlement,
     check_queue_name,
 )
+from celery_mysqllock.jobs.lock_names import BELL_PARAMETERS
 from celery_mysqllock.jobs.ordered import OrderedJobs
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.jobs.unique import UniqueJobs, UniqueKey
-from celery_mysqllock.mysql import lock_name, used_by
+from celery_mysqllock.mysql import used_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -185,8 +186,8 @@ class JobTable(OrderedJobs):
             "order_limit": None if order is None else order.limit,
         }
         if delay is not None:
-            return "put_and_find_sweeper", {**values, "sweeper": sweeper_lock(self._namespace)}
-        values |= zip(BELL_PARAMETERS, bells(self._namespace, queue), strict=True)
+            return "put_and_find_sweeper", {**values, "sweeper": self._names.sweeper}
+        values |= zip(BELL_PARAMETERS, self._names.bells(queue), strict=True)
         return "put_and_find_sleeper" if order is None else "put_waiting", values
 
     def free_unique_keys(self, task_ids: Collection[str]) -> int:
@@ -272,11 +273,11 @@ class JobTable(OrderedJobs):
 
     def ring(self, queue: str) -> None:
         """Wake an idle consumer of the queue: something has come to it, or come back."""
-        ring(self._session, self._namespace, queue)
+        ring(self._session, self._names, queue)
 
     def ring_sweeper(self) -> None:
         """Wake the sweeper: something was scheduled."""
-        wake(self._session, used_by(self._session, sweeper_lock(self._namespace)))
+        wake(self._session, used_by(self._session, self._names.sweeper))
 
     def remove_finished(self, retention: float) -> int:
         """Remove some jobs that were finished so many seconds ago; returns how many."""
@@ -306,8 +307,3 @@ class JobTable(OrderedJobs):
         """Delete what there is to find; zero when there is nothing, or others have changed it."""
         found = self._session.query(self._sql[find], values)
         return self._change(delete, ids=[row[0] for row in found]) if found else 0
-
-
-def sweeper_lock(namespace: str) -> str:
-    """The name of the lock that the one sweeper of a namespace holds."""
-    return lock_name(namespace, "sweeper")

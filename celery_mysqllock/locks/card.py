@@ -62,7 +62,7 @@ def write_card(connection_id: int, card: Card) -> str:
     ).encode()
     pieces = [piece for byte in _head(text) + text for piece in divmod(byte, _VALUES)]
     return "DO " + ", ".join(
-        f"GET_LOCK('mysqllock:card:{connection_id}:{place * _VALUES + piece}', 0)"
+        f"GET_LOCK('~card:{connection_id}:{place * _VALUES + piece}', 0)"
         for place, piece in enumerate(pieces)
         if piece
     )
@@ -88,7 +88,7 @@ def _read(session: Session, connection_id: int, start: int, end: int) -> bytes:
     rows = session.query(
         _statements["read_card"],
         {
-            "prefix": f"mysqllock:card:{connection_id}:",
+            "prefix": f"~card:{connection_id}:",
             "connection_id": connection_id,
             "start": start * 2 * _VALUES,
             "end": end * 2 * _VALUES,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, TableMissing
 from celery_mysqllock.locks.card import read_card
 from celery_mysqllock.locks.holder import read_holder
-from celery_mysqllock.mysql import Statements, is_in_namespace, lock_name, used_by
+from celery_mysqllock.mysql import Statements, is_in_namespace, used_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -97,7 +97,7 @@ def list_locks(
     session: Session,
     namespace: str,
     *,
-    without: Collection[str] = (),
+    also: Collection[str] = (),
     limit: int | None = None,
 ) -> Listing:
     """The locks of the namespace that are held now.
@@ -105,7 +105,7 @@ def list_locks(
     Args:
         session: Any session; what it sees depends on its user.
         namespace: The first part of their names.
-        without: Second parts of the names of locks to leave out.
+        also: Full names of others, such as that of the beat.
         limit: Most locks to ask about, which is three statements each; None for all.
     """
     visible = _sessions(session)
@@ -118,7 +118,7 @@ def list_locks(
     waiters = {
         name: _waiters(name, waiting, visible)
         for name in held
-        if is_in_namespace(name, namespace) and not _is_of(name, namespace, without)
+        if name in also or is_in_namespace(name, namespace)
     }
     chosen = sorted(waiters, key=lambda name: (-len(waiters[name]), name))[:limit]
     return Listing(
@@ -130,13 +130,6 @@ def list_locks(
         held=len(waiters),
         waited_for=sum(map(bool, waiters.values())),
         waiters=sum(map(len, waiters.values())),
-    )
-
-
-def _is_of(name: str, namespace: str, kinds: Iterable[str]) -> bool:
-    return any(
-        name == lock_name(namespace, kind) or is_in_namespace(name, f"{namespace}:{kind}")
-        for kind in kinds
     )
 
 

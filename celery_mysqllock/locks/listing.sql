@@ -10,7 +10,7 @@ SELECT locks.OBJECT_NAME, threads.PROCESSLIST_ID, locks.LOCK_STATUS = 'GRANTED'
   FROM performance_schema.metadata_locks AS locks
   JOIN performance_schema.threads AS threads ON threads.THREAD_ID = locks.OWNER_THREAD_ID
  WHERE locks.OBJECT_TYPE = 'USER LEVEL LOCK'
-   AND locks.OBJECT_NAME NOT LIKE 'mysqllock:card:%%'
+   AND locks.OBJECT_NAME NOT LIKE '~card:%%'
    AND locks.OBJECT_NAME NOT LIKE 'mysqllock:fence:%%'
 
 -- name: metadata_lock_info
@@ -18,7 +18,7 @@ SELECT locks.OBJECT_NAME, threads.PROCESSLIST_ID, locks.LOCK_STATUS = 'GRANTED'
 SELECT TABLE_SCHEMA, THREAD_ID, 1
   FROM information_schema.METADATA_LOCK_INFO
  WHERE LOCK_TYPE = 'User lock'
-   AND TABLE_SCHEMA NOT LIKE 'mysqllock:card:%%'
+   AND TABLE_SCHEMA NOT LIKE '~card:%%'
    AND TABLE_SCHEMA NOT LIKE 'mysqllock:fence:%%'
 
 -- name: sessions
@@ -35,4 +35,4 @@ SELECT DISTINCT session.ID
                FROM (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS a
               CROSS JOIN (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS b
               CROSS JOIN (SELECT 0 AS d UNION ALL SELECT 1) AS c) AS numbers
- WHERE IS_USED_LOCK(CONCAT('mysqllock:card:', session.ID, ':', number)) = session.ID
+ WHERE IS_USED_LOCK(CONCAT('~card:', session.ID, ':', number)) = session.ID

@@ -19,7 +19,7 @@ from celery_mysqllock.locks.pool import Endpoint, Pools
 from celery_mysqllock.locks.process import PerProcess
 from celery_mysqllock.locks.session_hold import SessionHold
 from celery_mysqllock.locks.watch import Watch
-from celery_mysqllock.mysql import Address, lock_name, used_by
+from celery_mysqllock.mysql import Address, gate_name, used_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,9 +90,7 @@ class MySQLLock(Lock):
         namespace = namespace or address.database
         super().__init__(name, namespace=namespace, limit=limit, note=note, on_lost=on_lost)
         self._endpoint = Endpoint(address, int(session_timeout), allow_multi_primary)
-        self._line = (
-            Line(self.name) if limit == 1 else Slots(self.names, lock_name(namespace, name, "gate"))
-        )
+        self._line = Line(self.name) if limit == 1 else Slots(self.names, gate_name(self.name))
 
     def _take(self, wait: int | None, kept: list[Hold]) -> bool:
         pool, deadline = self._pool(), Deadline(wait)

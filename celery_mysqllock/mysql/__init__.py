@@ -6,10 +6,14 @@ from celery_mysqllock.mysql.address import Address
 from celery_mysqllock.mysql.driver import Inserted
 from celery_mysqllock.mysql.named_lock import (
     NAME_LIMIT,
+    OwnLockName,
     free_among,
+    gate_name,
     get_lock,
     is_in_namespace,
+    is_own_lock,
     lock_name,
+    own_lock_name,
     release_lock,
     used_by,
 )
@@ -22,14 +26,18 @@ __all__ = [
     "NAME_LIMIT",
     "Address",
     "Inserted",
+    "OwnLockName",
     "Server",
     "Session",
     "Statements",
     "Tls",
     "free_among",
+    "gate_name",
     "get_lock",
     "is_in_namespace",
+    "is_own_lock",
     "lock_name",
+    "own_lock_name",
     "release_lock",
     "used_by",
 ]

@@ -18,9 +18,19 @@ if TYPE_CHECKING:
 #: The longest name that MySQL takes (error 4163, 3057 on 5.7); MariaDB takes 192 bytes.
 NAME_LIMIT = 64
 _HASH_LENGTH = 16
+# So many answers of one statement; MySQL and MariaDB have a limit of 4096 columns.
+_COLUMNS = 500
+# In a name of ``lock_name`` it stands in front of a hash only.
+_OWN = "~"
 # of ASCII alone: SQL that makes these names has no other way to do the same
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _PLAIN = re.compile(r"[a-z0-9_.:@/+=,{}\[\]()<>!?*#%&|~^ -]+")
+
+
+class OwnLockName(str):
+    """The full name of a lock of this library's own; ``lock_name`` leaves it as it is."""
+
+    __slots__ = ()
 
 
 def lock_name(namespace: str, *parts: str) -> str:
@@ -33,6 +43,8 @@ def lock_name(namespace: str, *parts: str) -> str:
     Raises:
         LockError: A part is empty.
     """
+    if len(parts) == 1 and isinstance(parts[0], OwnLockName):
+        return parts[0]
     if not all((namespace, *parts)):
         raise LockError(f"The lock name {':'.join((namespace, *parts))!r} has an empty part.")
     exact = ":".join((namespace, *parts))
@@ -40,6 +52,32 @@ def lock_name(namespace: str, *parts: str) -> str:
         return exact
     digest = hashlib.sha256(exact.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]
     return f"{_readable(exact)}~{digest}"
+
+
+def own_lock_name(*parts: str) -> OwnLockName:
+    """Name a lock of this library's own; no name of ``lock_name`` is equal to it.
+
+    Raises:
+        ValueError: The parts are not plain, or too long.
+    """
+    name = _OWN + ":".join(parts)
+    if len(name) > NAME_LIMIT or not re.fullmatch(r"[a-z0-9_.:~-]+", name):
+        raise ValueError(f"{name!r} is no name for a lock of our own.")
+    return OwnLockName(name)
+
+
+def is_own_lock(name: str) -> bool:
+    """Whether a lock of that full name is one of this library's own."""
+    return name.startswith(_OWN)
+
+
+def gate_name(lock: str) -> str:
+    """The name of the lock in front of the slots of that lock, readable as far as there is room."""
+    mark = f"{_OWN}gate"
+    if len(lock) + len(mark) <= NAME_LIMIT:
+        return lock + mark
+    mark = f"{_OWN}{hashlib.sha256(lock.encode()).hexdigest()[:_HASH_LENGTH]}{mark}"
+    return lock[: NAME_LIMIT - len(mark)] + mark
 
 
 def is_in_namespace(name: str, namespace: str) -> bool:
@@ -102,16 +140,18 @@ def used_by(session: Session, name: str) -> int | None:
 
 
 def free_among(session: Session, names: Sequence[str]) -> list[str]:
-    """Those of the locks that nobody holds, with one statement.
+    """Those of the locks that nobody holds, with one statement for every few hundred.
 
     Raises:
         LockError: The server answered NULL, which says neither yes nor no.
         ConnectionLost: The session has ended.
     """
-    if not names:
-        return []
-    asked = ", ".join(["IS_FREE_LOCK(%s)"] * len(names))
-    (answers,) = session.query(f"SELECT {asked}", tuple(names))
-    if None in answers:
-        raise LockError("IS_FREE_LOCK answered NULL; nothing is known of the locks.")
-    return [name for name, is_free in zip(names, answers, strict=True) if is_free]
+    free: list[str] = []
+    for start in range(0, len(names), _COLUMNS):
+        part = names[start : start + _COLUMNS]
+        asked = ", ".join(["IS_FREE_LOCK(%s)"] * len(part))
+        (answers,) = session.query(f"SELECT {asked}", tuple(part))
+        if None in answers:
+            raise LockError("IS_FREE_LOCK answered NULL; nothing is known of the locks.")
+        free += [name for name, is_free in zip(part, answers, strict=True) if is_free]
+    return free

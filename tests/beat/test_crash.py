@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from celery_mysqllock.jobs import JobTable, Schedule
-from celery_mysqllock.mysql import Session, get_lock
+from celery_mysqllock.jobs import JobTable, LockNames, Schedule
+from celery_mysqllock.mysql import Session, get_lock, own_lock_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def test_a_session_that_is_killed_takes_its_tick_with_it(
     seen: list[int] = []
 
     def kill() -> None:
-        lock = f"{session.address.database}:beat"
+        lock = LockNames.of(session, "jobs").beat
         session.execute("KILL %s", (session.value("SELECT IS_USED_LOCK(%s)", (lock,)),))
         seen.append(sent("tick"))
 
@@ -117,12 +117,13 @@ def test_without_its_lock_a_beat_sends_nothing_though_its_session_lives(
 
 
 def test_two_that_both_believe_to_be_active_send_each_tick_once(
-    session: Session, scheduler: Callable[..., InProcess], sent: Sent
+    scheduler: Callable[..., InProcess], sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if a server gave one lock to two sessions: what is left is the ticks' own key."""
     first = scheduler(CONFIG)
     first.turns(lambda: sent("tick") >= 1)
-    second = scheduler(CONFIG, mysqllock_namespace="another")
+    monkeypatch.setattr(LockNames, "beat", own_lock_name("another", "beat"))
+    second = scheduler(CONFIG)
     second.turns(lambda: sent("tick") >= 2)
     for _ in range(20):
         so_far = sent("tick")

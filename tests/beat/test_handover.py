@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from celery_mysqllock.jobs.lock_names import LockNames
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ EVERY = 0.5
 
 def holder(session: Session) -> int | None:
     number: int | None = session.value(
-        "SELECT IS_USED_LOCK(%s)", (f"{session.address.database}:beat",)
+        "SELECT IS_USED_LOCK(%s)", (LockNames.of(session, "jobs").beat,)
     )
     return number
 

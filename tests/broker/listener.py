@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.jobs import Bell, EphemeralQueues
+from celery_mysqllock.jobs import Bell, EphemeralQueues, LockNames
 from celery_mysqllock.mysql import Session
 from tests.waiting import eventually
 
@@ -24,10 +24,11 @@ class Listener:
         self._session = Session(address).open()
         self._rung = threading.Event()
         self._asleep = Session(address)
-        queues = EphemeralQueues(self._session, namespace=address.database)
+        names = LockNames.of(self._session, "jobs")
+        queues = EphemeralQueues(self._session, names=names)
         self._bell = Bell(
             self._asleep,
-            address.database,
+            names,
             queues.has_work(),
             on_ring=lambda _: self._rung.set(),
             on_error=lambda _: None,

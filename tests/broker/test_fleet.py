@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.jobs import Control, Inspection, JobStatus, Selection
-from celery_mysqllock.jobs.bell import bells
+from celery_mysqllock.jobs import Control, Inspection, JobStatus, LockNames, Selection
 from celery_mysqllock.mysql import free_among
 from tests.broker.app import broken, late, note, refuse
 from tests.waiting import eventually
@@ -37,7 +36,7 @@ def claimed(session: Session) -> int:
 
 def sleepers(session: Session, queue: str) -> int:
     """How many idle workers can be rung."""
-    names = bells(session.address.database, queue)
+    names = LockNames.of(session, "jobs").bells(queue)
     return len(names) - len(free_among(session, names))
 
 

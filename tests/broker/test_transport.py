@@ -17,6 +17,7 @@ from celery_mysqllock.exceptions import (
     TableMissing,
     UnknownDatabase,
 )
+from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.mysql import Address, Session
 from tests.waiting import eventually
 
@@ -210,7 +211,7 @@ def test_a_consumer_notices_that_its_liveness_session_is_gone(
         with pytest.raises(TimeoutError):
             connection.drain_events(timeout=0)
         identity = connection.transport.consumer.identity
-        lock = f"{session.address.database}:consumer:{identity}"
+        lock = LockNames.of(session, "jobs").consumer(identity)
         holder = eventually(lambda: session.value("SELECT IS_USED_LOCK(%s)", (lock,)))
         session.execute("KILL %s", (holder,))
         with pytest.raises(ConnectionLost):

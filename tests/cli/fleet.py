@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.jobs import Control, JobTable, Migrations
+from celery_mysqllock.jobs import Control, JobTable, LockNames, Migrations
 from celery_mysqllock.jobs.registry import Registry
-from celery_mysqllock.mysql import Session, get_lock, lock_name
+from celery_mysqllock.mysql import Session, get_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,5 +35,5 @@ def fleet(session: Session) -> Iterator[dict[str, int]]:
     Control(session).pause("slow")
     Registry(session).add(ME, NAME, ["emails", "slow"])
     with Session(session.address) as consumer:
-        get_lock(consumer, lock_name(session.address.database, "consumer", ME), 0)
+        get_lock(consumer, LockNames.of(session, "jobs").consumer(ME), 0)
         yield ids

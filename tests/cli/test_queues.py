@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.registry import Registry
-from celery_mysqllock.mysql import Address, Session, get_lock, lock_name
+from celery_mysqllock.mysql import Address, Session, get_lock
 
 if TYPE_CHECKING:
     import subprocess
@@ -95,7 +96,7 @@ def test_consumers_are_listed(mysqllock: Command, session: Session) -> None:
     dead = mysqllock("consumers").stdout.splitlines()
     assert dead[0].split() == ["name", "identity", "alive", "claims", "since", "queues"]
     assert dead[1].split()[:4] == ["celery@host-one.example", ME[:12], "no", "1"]
-    get_lock(session, lock_name(session.address.database, "consumer", ME), 0)
+    get_lock(session, LockNames.of(session, "jobs").consumer(ME), 0)
     (one,) = json.loads(mysqllock("consumers", "--json").stdout)
     assert (one["name"], one["identity"], one["is_alive"]) == ("celery@host-one.example", ME, True)
     assert one["queues"] == ["celery", "emails"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.jobs import Consumer, JobTable, Migrations, Sweeper
-from celery_mysqllock.mysql import Address, Session, free_among, lock_name
+from celery_mysqllock.jobs import Consumer, JobTable, LockNames, Migrations, Sweeper
+from celery_mysqllock.mysql import Address, Session, free_among
 from celery_mysqllock.settings import BrokerSettings
 from tests.waiting import eventually
 
@@ -37,11 +37,13 @@ threading.Event().wait()
 def new_consumer(url: str, on_lost: Callable[[MySQLLockError], None]) -> Consumer:
     address = Address.parse(url)
     settings = BrokerSettings(recovery_grace=1.0, polling_interval=0.2)
-    sweeper = Sweeper(settings, address.database)
+    with Session(address) as session:
+        names = LockNames.of(session, "jobs")
+    sweeper = Sweeper(settings, names)
     return Consumer(
         address,
         session_timeout=30,
-        namespace=address.database,
+        names=names,
         sweeper=sweeper,
         on_lost=on_lost,
     )
@@ -106,7 +108,7 @@ def test_a_stopped_consumer_frees_its_lock(
 ) -> None:
     Migrations(session).apply()
     consumer, lost = start()
-    name = lock_name(session.address.database, "consumer", consumer.identity)
+    name = LockNames.of(session, "jobs").consumer(consumer.identity)
     assert free_among(session, [name]) == []
     consumer.stop()
     eventually(lambda: free_among(session, [name]) == [name])
@@ -120,7 +122,7 @@ def test_a_consumer_whose_session_is_killed_learns_it(
     consumer, lost = start()
     holder = session.value(
         "SELECT IS_USED_LOCK(%s)",
-        (lock_name(session.address.database, "consumer", consumer.identity),),
+        (LockNames.of(session, "jobs").consumer(consumer.identity),),
     )
     session.execute("KILL %s", (holder,))
     assert lost.wait(10)
@@ -131,7 +133,7 @@ def test_a_consumer_whose_session_is_killed_takes_its_lock_again(
 ) -> None:
     Migrations(session).apply()
     consumer, lost = start()
-    name = lock_name(session.address.database, "consumer", consumer.identity)
+    name = LockNames.of(session, "jobs").consumer(consumer.identity)
     killed = session.value("SELECT IS_USED_LOCK(%s)", (name,))
     session.execute("KILL %s", (killed,))
     assert lost.wait(10)
@@ -149,7 +151,7 @@ def test_a_consumer_is_on_the_list_again_with_its_queues_after_it_was_taken_for_
     before = session.query(listed)
     assert before == [(consumer.identity, '["other", "q"]')]
     session.execute("DELETE FROM jobs_consumers")
-    lock = lock_name(session.address.database, "consumer", consumer.identity)
+    lock = LockNames.of(session, "jobs").consumer(consumer.identity)
     session.execute("KILL %s", (session.value("SELECT IS_USED_LOCK(%s)", (lock,)),))
     assert lost.wait(10)
     eventually(lambda: session.query(listed) == before)

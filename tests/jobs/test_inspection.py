@@ -18,8 +18,9 @@ from celery_mysqllock.jobs import (
     Migrations,
     Selection,
 )
+from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.registry import Registry
-from celery_mysqllock.mysql import Address, Session, get_lock, lock_name
+from celery_mysqllock.mysql import Address, Session, get_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +82,7 @@ def test_a_queue_is_counted_by_status_and_the_view_agrees(
 def test_a_queue_that_was_declared_or_paused_is_there_without_a_job(
     inspection: Inspection, session: Session
 ) -> None:
-    EphemeralQueues(session, namespace="n").declare_durable("declared")
+    EphemeralQueues(session).declare_durable("declared")
     Control(session).pause("paused")
     declared, paused = inspection.queues()
     assert (declared.queue, declared.paused_at) == ("declared", None)
@@ -195,7 +196,7 @@ def test_consumers_are_told_with_their_claims_and_whether_they_live(
     registry.add(ME, "celery@one", ["q", "other"])
     registry.add(YOU, "celery@two", [])
     registry.set_queues(YOU, ["q"])
-    get_lock(session, lock_name(session.address.database, "consumer", ME), 0)
+    get_lock(session, LockNames.of(session, "jobs").consumer(ME), 0)
     for _ in range(3):
         jobs.put("q", "x")
     jobs.claim("q", 2, ME)

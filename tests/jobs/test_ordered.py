@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.jobs import JobTable, OrderKey, Sweeper
+from celery_mysqllock.jobs import JobTable, LockNames, OrderKey, Sweeper
 from celery_mysqllock.jobs.job import Settlement
 from celery_mysqllock.jobs.lines import slots
 from celery_mysqllock.mysql import Address, Session
@@ -234,8 +234,8 @@ def test_a_row_that_some_program_puts_into_a_line_waits_for_its_turn(
 def test_the_sweeper_fills_gaps(jobs: JobTable, session: Session) -> None:
     first, _ = put(jobs, ONE, "1", "2")
     session.execute("DELETE FROM jobs WHERE id = %s", (first,))
-    database = session.address.database
-    Sweeper(BrokerSettings(polling_interval=0.2), database).step(session, ME)
+    names = LockNames.of(session, "jobs")
+    Sweeper(BrokerSettings(polling_interval=0.2), names).step(session, ME)
     assert messages(jobs.claim("q", 10, ME)) == ["2"]
 
 

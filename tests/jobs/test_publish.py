@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.exceptions import ConnectionLost, Interrupted, MissingPrivilege
-from celery_mysqllock.jobs import JobTable, Migrations
-from celery_mysqllock.jobs.bell import SLOTS, bells
+from celery_mysqllock.jobs import JobTable, LockNames, Migrations
+from celery_mysqllock.jobs.lock_names import SLOTS
 from celery_mysqllock.jobs.migrate import publish_procedure
 from celery_mysqllock.mysql import Address, Session
 from tests.waiting import eventually
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
 
 ME = "a" * 32
 SLEEP = "SELECT SLEEP(60)"
-# Names that a lock's name can hold as they are, and those that it cannot; see lock_name.
 QUEUES = [
     *("celery", "a b[c]{d}|e", "x" * 45, "-", "Großes Q", "UPPER", "a~b", "É", "é_ü_", "İK~"),
     *("x" * 200, "\U0001f980" * 80, "it's \"\\", "two\nlines"),
 ]
-NAMESPACES = [None, "Team A", "sh'op\\", "n" * 60]
 
 
 class Sleeper:
@@ -76,13 +74,13 @@ def table(session: Session) -> JobTable:
     return JobTable(session)
 
 
-def rings(session: Session, namespace: str | None, queue: str, slot: int) -> bool:
+def rings(session: Session, queue: str, slot: int, table: str = "jobs") -> bool:
     """Whether the procedure wakes who holds that bell of the queue."""
-    bell = bells(namespace or session.address.database, queue)[slot]
+    bell = LockNames.of(session, table).bells(queue)[slot]
     sleeper = Sleeper(session.address, bell)
     try:
         eventually(lambda: sleeper.is_asleep(session))
-        session.query("CALL mysqllock_publish(%s, 'x')", (queue,))
+        session.query(f"CALL {publish_procedure(table)}(%s, 'x')", (queue,))
         try:
             eventually(lambda: sleeper.was_rung, within=5)
         except AssertionError:
@@ -92,18 +90,20 @@ def rings(session: Session, namespace: str | None, queue: str, slot: int) -> boo
         sleeper.end()
 
 
-@pytest.mark.parametrize("namespace", NAMESPACES)
-def test_it_wakes_the_consumer_of_any_queue_in_any_namespace(
-    session: Session, namespace: str | None
-) -> None:
-    Migrations(session, namespace=namespace).apply()
+def test_it_wakes_the_consumer_of_any_queue(session: Session) -> None:
+    Migrations(session).apply()
     silent = [
-        queue
-        for number, queue in enumerate(QUEUES)
-        if not rings(session, namespace, queue, number % SLOTS)
+        queue for number, queue in enumerate(QUEUES) if not rings(session, queue, number % SLOTS)
     ]
     assert silent == []
     assert {row[0] for row in session.query("SELECT queue FROM jobs")} == set(QUEUES)
+
+
+def test_it_wakes_the_consumer_of_a_queue_whose_name_is_padded(session: Session) -> None:
+    Migrations(session).apply()
+    names = LockNames.of(session, "jobs")
+    assert names.bells("padded  ") == names.bells("padded")
+    assert rings(session, "padded  ", 0)
 
 
 def test_it_returns_the_ids_of_row_and_task(table: JobTable, session: Session) -> None:
@@ -170,7 +170,7 @@ def test_who_may_only_call_it_needs_no_more(
     session: Session, users: tuple[Address, Address]
 ) -> None:
     owner, caller = users
-    sleeper = Sleeper(owner, bells(owner.database, "q")[0])
+    sleeper = Sleeper(owner, LockNames.of(session, "jobs").bells("q")[0])
     with Session(caller) as calling:
         try:
             eventually(lambda: sleeper.is_asleep(session))
@@ -185,21 +185,20 @@ def test_who_may_only_call_it_needs_no_more(
 def test_each_table_has_its_own(session: Session) -> None:
     for name in ("jobs", "orders"):
         Migrations(session, name).apply()
+        assert rings(session, "q", 0, name)
+        session.execute(f"TRUNCATE TABLE {name}")
         session.query(f"CALL {publish_procedure(name)}('q', %s)", (name,))
     for name in ("jobs", "orders"):
         assert [job.message for job in JobTable(session, name).claim("q", 9, ME)] == [name]
 
 
-def test_another_namespace_makes_it_anew(session: Session) -> None:
+def test_one_of_an_older_release_is_made_anew(session: Session) -> None:
     Migrations(session).apply()
-    moved = Migrations(session, namespace="elsewhere")
-    assert [step.name for step in moved.pending()] == ["publish"]
-    assert [step.name for step in moved.apply()] == ["publish"]
-    moved.check()
-    assert moved.pending() == []
-    # who does not say a namespace does not change it
+    session.execute("DROP PROCEDURE mysqllock_publish")
+    session.execute("CREATE PROCEDURE mysqllock_publish() COMMENT 'celery-mysqllock: old' SELECT 1")
+    assert [step.name for step in Migrations(session).apply()] == ["publish"]
     assert Migrations(session).pending() == []
-    assert rings(session, "elsewhere", "q", 0)
+    assert rings(session, "q", 0)
 
 
 def test_one_that_a_restored_dump_has_lost_is_made_again(session: Session) -> None:

@@ -78,7 +78,7 @@ def test_what_goes_back_is_not_counted_and_what_dies_is_counted_once(
 
 @pytest.mark.usefixtures("jobs")
 def test_the_rate_is_of_the_last_minute(session: Session) -> None:
-    EphemeralQueues(session, namespace="n").declare_durable("q")
+    EphemeralQueues(session).declare_durable("q")
     inspection = Inspection(session)
 
     def ended(jobs: int, minutes_ago: int) -> None:
@@ -101,7 +101,7 @@ def test_the_rate_is_of_the_last_minute(session: Session) -> None:
 
 
 def test_what_is_old_is_summed_up_and_the_total_stays(jobs: JobTable, session: Session) -> None:
-    EphemeralQueues(session, namespace="n").declare_durable("idle")
+    EphemeralQueues(session).declare_durable("idle")
 
     def totals() -> dict[str, int]:
         return {queue.queue: queue.ended for queue in Inspection(session).queues()}

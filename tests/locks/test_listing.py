@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.locks.listing import list_locks, read_lock
-from celery_mysqllock.mysql import Address, Session, get_lock
+from celery_mysqllock.mysql import Address, Session, get_lock, own_lock_name
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -159,11 +159,14 @@ def test_a_limit_keeps_the_most_waited_for_and_counts_all(
 ) -> None:
     hold("wanted")
     start("wanted")
-    with mysql_lock("a"), mysql_lock("bell"), mysql_lock("bell:q:0"), mysql_lock("bells"):
+    beat = own_lock_name("test.jobs", "beat")
+    get_lock(session, beat, 0)
+    get_lock(session, own_lock_name("test.jobs", "sweeper"), 0)
+    with mysql_lock("a"), mysql_lock("sweeper"):
 
         def listed() -> Listing | None:
-            found = list_locks(session, namespace, without=["bell"], limit=1)
-            return found if (found.held, found.waiters) == (3, 1) else None
+            found = list_locks(session, namespace, also={beat}, limit=1)
+            return found if (found.held, found.waiters) == (3 + found.is_whole, 1) else None
 
         listing = eventually(listed)
     assert listing is not None

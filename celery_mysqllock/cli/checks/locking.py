@@ -17,7 +17,7 @@ from celery_mysqllock.exceptions import (
     NoSuchSession,
 )
 from celery_mysqllock.locks.cluster import refuse_multi_primary
-from celery_mysqllock.mysql import Session, get_lock, lock_name, release_lock, used_by
+from celery_mysqllock.mysql import Session, get_lock, own_lock_name, release_lock, used_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def check_cluster(examined: Examined) -> Iterator[Finding]:
 def check_locks(examined: Examined) -> Iterator[Finding]:
     """Take a lock of a name that nobody uses, wake a session, and end one."""
     address = examined.session.address
-    name = lock_name(address.database, "doctor", secrets.token_hex(8))
+    name = own_lock_name("doctor", secrets.token_hex(8))
     with Session(address) as one, Session(address) as two:
         began = time.monotonic()
         wrong = _wrong_with_locks(one, two, name)

@@ -1,6 +1,7 @@
 -- What tells a job that ran from one that was only claimed, and a job that is due from one that was
 -- put aside; the types of exchanges, which every publisher has to know; and room for the names of
--- many queues. LOCK=NONE: reads and writes go on, or the server refuses.
+-- many queues. From here on the table's comment holds the namespace of its programs, where that is
+-- not the database's name. LOCK=NONE: reads and writes go on, or the server refuses.
 ALTER TABLE {jobs}
     ADD recoveries     INT UNSIGNED NOT NULL DEFAULT 0
                        COMMENT 'how often it was taken back from a dead consumer',
@@ -22,4 +23,4 @@ CREATE TABLE IF NOT EXISTS {exchanges} (
 -- A table of few rows, which the server copies.
 ALTER TABLE {consumers} MODIFY queues MEDIUMTEXT NOT NULL COMMENT 'a JSON array';
 
-ALTER TABLE {jobs} COMMENT = 'celery-mysqllock schema 8';
+ALTER TABLE {jobs} COMMENT = 'celery-mysqllock schema 8{namespace}';

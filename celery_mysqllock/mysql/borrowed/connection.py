@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import TransactionError
-from celery_mysqllock.mysql.named_lock import get_lock, lock_name, release_lock
+from celery_mysqllock.mysql.named_lock import get_lock, own_lock_name, release_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -79,7 +79,7 @@ class Borrowed(ABC):
         pair = (int(driver.thread_id()), session.connection_id, str(session.address))
         if _TOGETHER.get(driver) == pair:
             return
-        name = lock_name("celery_mysqllock", uuid.uuid4().hex)
+        name = own_lock_name("server", uuid.uuid4().hex)
         get_lock(session, name, 0)
         try:
             ((holder,),) = self.run("SELECT IS_USED_LOCK(%(name)s)", {"name": name}).found

@@ -1,0 +1,103 @@
+"""The names of a job table's own locks: one place for all who take them, or ask who has them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.mysql import OwnLockName, own_lock_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from celery_mysqllock.mysql import Session
+
+# So many idle consumers of one queue can be rung; one that finds no free bell is found by the
+# sweeper, or rung by a consumer that could not take all.
+SLOTS = 8
+#: What SQL calls the names of a queue's bells.
+BELL_PARAMETERS = tuple(f"bell{slot}" for slot in range(SLOTS))
+
+# The procedure has the same expression, see migrations/0005_publish.sql.
+_PLACE = """
+SELECT IF(@@lower_case_table_names, LOWER(CONCAT(DATABASE(), '.', %s)), CONCAT(DATABASE(), '.', %s))
+"""
+_PLAIN = re.compile(r"[a-z0-9_.-]{1,20}")
+_IDENTITY = re.compile(r"[0-9a-f]{32}")
+_READABLE, _HASH, _WHOLE_HASH = 7, 12, 32
+
+
+@dataclass(frozen=True)
+class LockNames:
+    """What the locks of one job table are called.
+
+    A name is made of the database and the table as the server spells them: two tables of one
+    database never meet, and two spellings of one database never miss each other. It begins with
+    ``~``, as no lock of a user does. Whatever stands in a row can be named.
+
+    Attributes:
+        place: Database and table, ``<database>.<table>``.
+    """
+
+    place: str
+
+    @classmethod
+    def of(cls, session: Session, table: str) -> Self:
+        """The names for that table of the session's database."""
+        return cls(str(session.value(_PLACE, (table, table))))
+
+    def consumer(self, identity: str) -> OwnLockName:
+        """The lock that a consumer holds while it lives."""
+        # anything else is in a row that somebody else has written, and nobody's
+        known = identity if _IDENTITY.fullmatch(identity) else _hash(identity)[:_WHOLE_HASH]
+        return own_lock_name(self._short, "consumer", known)
+
+    @property
+    def sweeper(self) -> OwnLockName:
+        """The lock of the one consumer that does the housekeeping."""
+        return own_lock_name(self._short, "sweeper")
+
+    @property
+    def beat(self) -> OwnLockName:
+        """The lock of the one beat that is active."""
+        return own_lock_name(self._short, "beat")
+
+    @property
+    def migrate(self) -> OwnLockName:
+        """The lock of the one who changes the table's shape."""
+        return own_lock_name(self._short, "migrate")
+
+    def bells(self, queue: str) -> tuple[OwnLockName, ...]:
+        """The bells of the consumers that sleep for a queue."""
+        return _bells(self.place, queue)
+
+    @property
+    def database(self) -> str:
+        """The database, as the server spells it."""
+        return self.place.rpartition(".")[0]
+
+    @property
+    def _short(self) -> str:
+        return _shortened(self.place)
+
+
+@lru_cache(maxsize=64)
+def _shortened(place: str) -> str:
+    if _PLAIN.fullmatch(place):
+        return place
+    readable = re.sub(r"[^a-z0-9_.-]+", "_", place.lower())[:_READABLE]
+    return f"{readable}~{_hash(place)[:_HASH]}"
+
+
+@lru_cache(maxsize=8192)
+def _bells(place: str, queue: str) -> tuple[OwnLockName, ...]:
+    # for the server, the queues "q" and "q " are one
+    digest = _hash(f"{place}:{queue.rstrip(' ')}")[:_WHOLE_HASH]
+    return tuple(own_lock_name("bell", digest, str(slot)) for slot in range(SLOTS))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
