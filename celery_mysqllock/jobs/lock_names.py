@@ -21,10 +21,6 @@ SLOTS = 8
 #: What SQL calls the names of a queue's bells.
 BELL_PARAMETERS = tuple(f"bell{slot}" for slot in range(SLOTS))
 
-# The procedure has the same expression, see migrations/0005_publish.sql.
-_PLACE = """
-SELECT IF(@@lower_case_table_names, LOWER(CONCAT(DATABASE(), '.', %s)), CONCAT(DATABASE(), '.', %s))
-"""
 _PLAIN = re.compile(r"[a-z0-9_.-]{1,20}")
 _IDENTITY = re.compile(r"[0-9a-f]{32}")
 _READABLE, _HASH, _WHOLE_HASH = 7, 12, 32
@@ -47,7 +43,8 @@ class LockNames:
     @classmethod
     def of(cls, session: Session, table: str) -> Self:
         """The names for that table of the session's database."""
-        return cls(str(session.value(_PLACE, (table, table))))
+        known = table.lower() if session.folds_case else table
+        return cls(f"{session.database}.{known}")
 
     def consumer(self, identity: str) -> OwnLockName:
         """The lock that a consumer holds while it lives."""

@@ -44,6 +44,14 @@ _SIGN_OF_LIFE = 5.0
 # MySQL's own default. A server may have a few seconds, for visitors that forget to log out.
 _IDLE_TIMEOUT = 28_800
 
+# Its full version, and how it spells the session's database: DATABASE() is as the client wrote it
+# where the server keeps the case and does not look at it.
+_FACTS = """
+SELECT CONCAT(VERSION(), ' ', @@version_comment),
+       IF(@@lower_case_table_names = 2, LOWER(DATABASE()), DATABASE()),
+       @@lower_case_table_names > 0
+"""
+
 
 class Link:
     """A connection to one server, from logging in to its end.
@@ -72,6 +80,7 @@ class Link:
         self._mutex = threading.RLock()
         self._server: Server | None = None
         self._connection_id = 0
+        self._database, self._folds_case = address.database, False
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -132,27 +141,29 @@ class Link:
         vital, rest = preparation.statements(server)
         rest.append(f"wait_timeout = {self.idle_timeout}")
         try:
-            version = self._run_all(f"{vital}; SET SESSION {', '.join(rest)}")
+            facts = self._run_all(f"{vital}; SET SESSION {', '.join(rest)}")
         except ConnectionLost:
             raise
         except DatabaseError:
             # A server that does not know one of them: see which.
-            version = self._run_all(vital)
+            facts = self._run_all(vital)
             for assignment in rest:
                 self._try_to_set(assignment)
+        version, self._database, self._folds_case = str(facts[0]), str(facts[1]), bool(facts[2])
         if "tidb" in version.lower():
             raise UnsuitableServer(
                 f"{self.address} is TiDB ({version}): it takes SKIP LOCKED and named locks, and "
                 "ignores both. Use MySQL or MariaDB."
             )
 
-    def _run_all(self, sql: str) -> str:
-        """Run statements in one round trip; the server's full version."""
+    def _run_all(self, sql: str) -> tuple[Any, ...]:
+        """Run statements in one round trip; what the server says of itself."""
         with self._mutex, self._translated() as connection, connection.cursor() as cursor:
-            cursor.execute(f"{sql}; SELECT CONCAT(VERSION(), ' ', @@version_comment)")
+            cursor.execute(f"{sql}; {_FACTS}")
             while cursor.nextset():
                 continue
-            return str(cursor.fetchall()[0][0])
+            (facts,) = cursor.fetchall()
+            return tuple(facts)
 
     def _try_to_set(self, assignment: str) -> None:
         try:
@@ -220,6 +231,19 @@ class Link:
     def connection_id(self) -> int:
         """The server's number for this session (``CONNECTION_ID()``)."""
         return self._connection_id
+
+    @property
+    def database(self) -> str:
+        """The database's name as the server spells it, which may differ from the address in case.
+
+        Once the session was opened; before that it is the address's.
+        """
+        return self._database
+
+    @property
+    def folds_case(self) -> bool:
+        """Whether names of databases and tables that differ in case only are one to the server."""
+        return self._folds_case
 
     @property
     def server(self) -> Server:
