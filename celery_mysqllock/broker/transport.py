@@ -156,8 +156,8 @@ class Transport(virtual.Transport):
 
     @property
     def source(self) -> str:
-        """Where the jobs come from: ``<database>.<table>``."""
-        return f"{self.sessions.address.database}.{self.settings.table}"
+        """Where the jobs come from: ``<database>.<table>``, as the server spells them."""
+        return self.sessions.names.place
 
     @property
     def jobs(self) -> JobTable:
