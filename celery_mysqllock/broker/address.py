@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from celery_mysqllock.exceptions import SettingsError
+from kombu import Connection
+
 from celery_mysqllock.mysql import Address, Tls
 from celery_mysqllock.mysql.address import DEFAULT_CONNECT_TIMEOUT, DEFAULT_PORT
 from celery_mysqllock.settings import BrokerSettings, read_settings
@@ -13,8 +15,8 @@ from celery_mysqllock.settings import BrokerSettings, read_settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kombu import Connection
-
+#: What a URL begins with, and kombu's name of the transport.
+SCHEME = "mysql"
 # Options that kombu and Celery read themselves, whatever the transport.
 _KOMBU_OPTIONS = frozenset(
     {
@@ -59,21 +61,58 @@ def read_broker_settings(options: Mapping[str, Any]) -> BrokerSettings:
     )
 
 
-def take_apart(client: Connection) -> None:
-    """Put the parts of the URL into kombu's connection, which shows and logs its host.
+def read_urls_at_once() -> None:
+    """Have kombu's connection take a mysql:// URL apart when it is made, as it does for others.
 
-    A password would be among it: ``celery inspect stats`` leaves out the password, and no host.
+    It leaves that to a transport that reads its URLs itself: until the first connect its host would
+    be the whole URL, with the password, and its port none. And it knows no ``unix_socket``.
     """
-    if "://" not in (client.hostname or ""):
+    inner = Connection._init_params  # noqa: SLF001 - no public way
+    if hasattr(inner, "__wrapped__"):
         return
-    address = Address.parse(client.hostname, connect_timeout=_timeout(client))
-    client.hostname = address.unix_socket or address.host
-    client.port = address.port
-    client.userid, client.password = address.user, address.password
-    client.virtual_host = address.database
-    client.connect_timeout = address.connect_timeout
-    if address.tls and not client.ssl:
-        client.ssl = address.tls.as_options()
+
+    @functools.wraps(inner)
+    def init_params(self: Any, **parameters: Any) -> None:  # noqa: ANN401 - kombu's
+        if _is_ours(parameters.get("transport")):
+            parameters = _in_parts(parameters)
+        inner(self, **parameters)
+
+    Connection._init_params = init_params  # noqa: SLF001 - as above
+
+
+def _is_ours(transport: object) -> bool:
+    """Whether a connection's transport, a name or a class, is this package's."""
+    name = transport if isinstance(transport, str) else getattr(transport, "__module__", "")
+    return name == SCHEME or name.startswith("celery_mysqllock.")
+
+
+def _in_parts(parameters: dict[str, Any]) -> dict[str, Any]:
+    """What kombu's connection is made of, with the parts of the URL where there is one.
+
+    Raises:
+        SettingsError: The URL is wrong.
+    """
+    parts = {**parameters}
+    socket = parts.pop("unix_socket", None)
+    seconds = float(parts.get("connect_timeout") or DEFAULT_CONNECT_TIMEOUT)
+    parts["connect_timeout"] = seconds
+    if "://" not in (parts.get("hostname") or ""):
+        # kombu has taken it apart when it switched to it, or has been given parts
+        parts["hostname"] = socket or parts.get("hostname") or "localhost"
+        parts["port"] = parts.get("port") or DEFAULT_PORT
+        return parts
+    address = Address.parse(parts["hostname"], connect_timeout=seconds)
+    parts.update(
+        hostname=address.unix_socket or address.host,
+        port=address.port,
+        userid=address.user,
+        password=address.password,
+        virtual_host=address.database,
+        connect_timeout=address.connect_timeout,
+    )
+    if address.tls and not parts.get("ssl"):
+        parts["ssl"] = address.tls.as_options()
+    return parts
 
 
 def check_alternates(client: Connection) -> None:
@@ -83,11 +122,8 @@ def check_alternates(client: Connection) -> None:
         SettingsError: One of them is wrong.
     """
     for url in client.alt:
-        if "://" in url and Address.parse(url).unix_socket:
-            raise SettingsError(
-                "unix_socket in one of several URLs is not possible: kombu drops it when it "
-                "switches. Give host and port, or that URL alone."
-            )
+        if "://" in url:
+            Address.parse(url)
 
 
 def _timeout(client: Connection) -> float:

@@ -13,7 +13,6 @@ from celery_mysqllock.broker.address import (
     address_of,
     check_alternates,
     read_broker_settings,
-    take_apart,
 )
 from celery_mysqllock.broker.channel import Channel as JobChannel
 from celery_mysqllock.broker.doorway import Doorway
@@ -56,8 +55,7 @@ class Transport(virtual.Transport):
 
     Channel = JobChannel
     default_port = DEFAULT_PORT
-    # kombu hands the first URL over as it is, and __init__ takes it apart; those after it in a list
-    # kombu takes apart itself
+    # kombu's own reading of URLs would drop options; see address.read_urls_at_once
     can_parse_url = True
     # ours alone: Celery treats "amqp", "redis" and "sql" as the brokers of these names
     driver_type = "mysqllock"
@@ -79,7 +77,6 @@ class Transport(virtual.Transport):
         super().__init__(client, **kwargs)
         self.settings = read_broker_settings(client.transport_options)
         check_alternates(client)
-        take_apart(client)
         self._sessions: Sessions | None = None
         self._error: MySQLLockError | None = None
         self._doorway = Doorway()

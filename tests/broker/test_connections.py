@@ -133,12 +133,38 @@ def test_the_options_of_a_url_reach_the_server_through_every_copy_of_the_connect
             assert one.transport.establish_connection().sessions.address.connect_timeout == 7
 
 
-def test_a_unix_socket_is_used(session: Session) -> None:
+def test_a_url_is_taken_apart_when_the_connection_is_made(session: Session) -> None:
+    address = session.address
+    for urls in (f"{address.url()}?ssl_mode=REQUIRED", [address.url(), NOWHERE]):
+        with Connection(urls) as connection:
+            parts = (connection.hostname, connection.port, connection.userid, connection.password)
+            assert parts == (address.host, address.port, address.user, address.password)
+            assert connection.virtual_host == address.database
+            assert connection.host == f"{address.host}:{address.port}"
+    assert Connection(f"{address.url()}?ssl_mode=REQUIRED").ssl == {"ssl_mode": "REQUIRED"}
+    assert Connection("mysql://u@h/d").port == 3306
+
+
+def test_a_url_of_another_transport_stays_what_it_is() -> None:
+    connection = Connection("sqla+mysql://u:p@h:7/d")
+    assert (connection.transport_cls, connection.hostname) == ("sqla", "mysql://u:p@h:7/d")
+
+
+def test_a_wrong_url_is_refused_without_its_password() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Connection("mysql://u:hush/hush@host:port/d")
+    assert "hush" not in str(caught.value)
+
+
+def socket_of(session: Session) -> str:
     with contextlib.closing(Session(session.address).open()) as beside:
         ((folder, socket),) = beside.query("SELECT @@datadir, @@socket")
-    path = Path(folder) / socket
+    return str(Path(folder) / socket)
+
+
+def test_a_unix_socket_is_used(session: Session) -> None:
     # a port that nobody listens on, so that it cannot be that
-    url = f"{replace(session.address, port=1).url()}?unix_socket={quote(str(path), safe='')}"
+    url = f"{replace(session.address, port=1).url()}?unix_socket={quote(socket_of(session))}"
     with Connection(url) as connection:
         assert works(connection.clone())
         assert works(connection)
@@ -160,18 +186,17 @@ def test_the_error_of_a_dead_server_is_raised_when_all_are_dead() -> None:
         Connection(f"{NOWHERE};{NOWHERE}").connect()
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("conect_timeout=7", "unknown option 'conect_timeout'"),
-        ("unix_socket=/s", "unix_socket in one of several URLs"),
-    ],
-)
-def test_each_url_of_a_list_is_checked_at_start(
-    session: Session, option: str, message: str
-) -> None:
-    with pytest.raises(SettingsError, match=message):
-        Connection(f"{session.address.url()};{NOWHERE}?{option}").connect()
+def test_each_url_of_a_list_is_checked_at_start(session: Session) -> None:
+    with pytest.raises(SettingsError, match="unknown option 'conect_timeout'"):
+        Connection(f"{session.address.url()};{NOWHERE}?conect_timeout=7").connect()
+
+
+def test_a_unix_socket_may_be_one_of_several_urls(session: Session) -> None:
+    url = f"{replace(session.address, port=1).url()}?unix_socket={quote(socket_of(session))}"
+    for urls in (f"{NOWHERE};{url}", [NOWHERE, url]):
+        with Connection(urls) as connection:
+            assert works(connection)
+            assert connection.hostname == socket_of(session)
 
 
 def test_a_worker_goes_on_with_the_second_server_when_the_first_dies(
