@@ -139,7 +139,8 @@ class BrokerSettings:
         claim_limit: Most jobs that one statement claims.
         claim_method: ``skip_locked``, ``two_steps`` (on MariaDB faster), ``compare_and_set`` for
             servers without SKIP LOCKED, or ``auto`` for the fastest that the server can.
-        namespace: As for locks; names the liveness locks of consumers.
+        namespace: Whose table it is. The table remembers it, and programs with another one are
+            refused; ``migrate`` changes it while no worker lives.
         session_timeout: As for locks; after it a vanished host's jobs go back to the queue.
         max_deliveries: A job whose worker has died in so many deliveries becomes dead; 0 for no
             limit.

@@ -122,7 +122,7 @@ def _at(place: Place) -> Iterator[tuple[Session, str]]:
         raise SettingsError("These locks are in the memory of a process (memory://): none to see.")
     address = Address.parse(settings.url or "")
     with Session(address) as session:
-        yield session, settings.namespace or address.database
+        yield session, settings.namespace or session.database
 
 
 def _full_name(namespace: str, name: str) -> str:

@@ -147,7 +147,7 @@ class Watch:
     def _list_locks(self) -> Listing | None:
         if self._locks is None:
             return None
-        namespace = self._place.locks.namespace or self._locks.address.database
+        namespace = self._place.locks.namespace or self._locks.database
         # of the broker's own locks the beat's alone: the consumers tell of the others
         beat = LockNames.of(self._locks, self._place.settings.table).beat
         return list_locks(self._locks, namespace, also={beat}, limit=self._rows)

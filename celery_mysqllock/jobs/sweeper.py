@@ -99,7 +99,7 @@ class Sweeper:
                 queues.leave_those_of(owner)
                 registry.remove(owner)
                 if released:
-                    logger.warning("Consumer %s is dead; %d jobs go back.", owner, released)
+                    logger.warning("Consumer %r is dead; %d jobs go back.", owner, released)
         left = [since + grace - now for since in self._suspected_since.values()]
         return min((seconds for seconds in left if seconds > 0), default=math.inf)
 

@@ -56,17 +56,20 @@ class Lock(ABC):
     ) -> None:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit={limit!r}: a lock has a whole number of holders, 1 or more.")
+        self._set_names(namespace, name, limit)
+        self.note = note
+        self.waited = 0.0
+        self._on_lost = on_lost
+        self._holds: dict[object, Hold] = {}
+        self._held_for = 0.0
+
+    def _set_names(self, namespace: str, name: str, limit: int) -> None:
         self.name = lock_name(namespace, name)
         self.names = (
             (self.name,)
             if limit == 1
             else tuple(lock_name(namespace, name, str(slot)) for slot in range(limit))
         )
-        self.note = note
-        self.waited = 0.0
-        self._on_lost = on_lost
-        self._holds: dict[object, Hold] = {}
-        self._held_for = 0.0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}{' owned' if self.owned() else ''}>"

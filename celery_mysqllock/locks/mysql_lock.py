@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
@@ -22,7 +23,7 @@ from celery_mysqllock.locks.watch import Watch
 from celery_mysqllock.mysql import Address, gate_name, used_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from celery_mysqllock.locks.hold import Hold
     from celery_mysqllock.locks.holder import Holder
@@ -55,7 +56,8 @@ class MySQLLock(Lock):
         name: The lock's name within the namespace. See ``lock_name`` for what becomes of names
             that are long or not plain ASCII.
         url: ``mysql://user:password@host:3306/database``, or an ``Address``.
-        namespace: First part of the full name, None for the database's name.
+        namespace: First part of the full name, None for the database's name as the server spells
+            it.
         limit: How many may hold it at a time. ``Slots`` says how they are served.
         session_timeout: Whole seconds, 3 to 3600, see above.
         note: What the holder is doing; ``holder()`` shows it to others.
@@ -87,10 +89,11 @@ class MySQLLock(Lock):
                 f"{_LONGEST}."
             )
         address = _parsed(url) if isinstance(url, str) else url
+        self._spelled = (name, None if namespace else address.database)
         namespace = namespace or address.database
         super().__init__(name, namespace=namespace, limit=limit, note=note, on_lost=on_lost)
         self._endpoint = Endpoint(address, int(session_timeout), allow_multi_primary)
-        self._line = Line(self.name) if limit == 1 else Slots(self.names, gate_name(self.name))
+        self._line = _line(self.name, self.names)
 
     def _take(self, wait: int | None, kept: list[Hold]) -> bool:
         pool, deadline = self._pool(), Deadline(wait)
@@ -108,6 +111,7 @@ class MySQLLock(Lock):
         self, session: Session, pool: Pool, deadline: Deadline, kept: list[Hold]
     ) -> bool:
         watch = _own().watch
+        self._spell_as(session)
         try:
             taken = self._line.take(session, deadline)
             if taken is None:
@@ -137,6 +141,20 @@ class MySQLLock(Lock):
         if self._on_lost is not None:
             self._on_lost(self)
 
+    def _spell_as(self, session: Session) -> None:
+        """Be named after the database as the server spells it: for some, "Shop" is "shop"."""
+        name, database = self._spelled
+        if database is not None and database != session.database:
+            self._spelled = (name, session.database)
+            self._set_names(session.database, name, len(self.names))
+            self._line = _line(self.name, self.names)
+
+    @contextmanager
+    def _asking(self) -> Iterator[Session]:
+        with self._pool().session() as session:
+            self._spell_as(session)
+            yield session
+
     def _pool(self) -> Pool:
         return _own().pools.of(self._endpoint)
 
@@ -157,12 +175,12 @@ class MySQLLock(Lock):
 
     def locked(self) -> bool:
         """As in ``Lock``; asks the server."""
-        with self._pool().session() as session:
+        with self._asking() as session:
             return any(used_by(session, name) is not None for name in self.names)
 
     def holder(self) -> Holder | None:
         """As in ``Lock``, as far as the server can tell; ``Holder`` says what that needs."""
-        with self._pool().session() as session:
+        with self._asking() as session:
             for name in self.names:
                 connection_id = used_by(session, name)
                 if connection_id is not None:
@@ -193,7 +211,7 @@ class MySQLLock(Lock):
         Raises:
             MissingPrivilege: The holder is another MySQL user, and this one may not KILL it.
         """
-        with self._pool().session() as session:
+        with self._asking() as session:
             ended = [end_holder(session, name) for name in self.names]
         return any(ended)
 
@@ -222,6 +240,10 @@ def end_holder(session: Session, name: str) -> bool:
         time.sleep(pause)
         pause = min(2 * pause, 0.2)
     return True
+
+
+def _line(name: str, names: tuple[str, ...]) -> Line:
+    return Line(name) if len(names) == 1 else Slots(names, gate_name(name))
 
 
 @lru_cache(maxsize=64)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.jobs.lock_names import LockNames
+from celery_mysqllock.jobs import LockNames, Migrations
+from celery_mysqllock.locks import MySQLLock
+from celery_mysqllock.mysql import used_by
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.mysql import Session
     from tests.beat.beat import Beat
-    from tests.beat.conftest import Sent
+    from tests.beat.conftest import InProcess, Sent
 
 EVERY = 0.5
 
@@ -157,3 +160,30 @@ def test_a_missing_table_ends_the_beat_with_the_command_that_makes_it(
     assert beat.process.wait(60) != 0
     assert "no table jobs_schedule" in beat.log
     assert "mysqllock migrate" in beat.log
+
+
+def test_each_table_of_a_database_has_an_active_beat(
+    session: Session, scheduler: Callable[..., InProcess]
+) -> None:
+    Migrations(session, "jobs_b").apply()
+    schedule = {"tick": {"task": "t", "schedule": EVERY, "args": ("tick",)}}
+    one = scheduler(schedule)
+    other = scheduler(schedule, broker_transport_options={"table": "jobs_b"})
+    for beat, table in ((one, "jobs"), (other, "jobs_b")):
+        sent = partial(session.value, f"SELECT COUNT(*) FROM {table}")  # noqa: S608 - a name of this test
+        beat.turns(lambda sent=sent: sent() > 1)  # type: ignore[misc]
+        assert used_by(session, LockNames.of(session, table).beat) is not None
+
+
+def test_beats_of_one_table_are_in_one_line_whatever_the_namespace_of_their_locks(
+    session: Session, scheduler: Callable[..., InProcess]
+) -> None:
+    schedule = {"tick": {"task": "t", "schedule": EVERY, "args": ("tick",)}}
+    one = scheduler(schedule)
+    one.turns(lambda: holder(session))
+    active = holder(session)
+    other = scheduler(schedule, mysqllock_namespace="another")
+    with MySQLLock("beat", url=session.address):
+        other.look()
+        one.look()
+    assert holder(session) == active

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from celery_mysqllock.exceptions import LockLost
+from celery_mysqllock.jobs import LockNames
 from celery_mysqllock.locks import MySQLLock
-from celery_mysqllock.mysql import Address
+from celery_mysqllock.mysql import Address, Session
 from tests.cli.test_place import run
 from tests.waiting import eventually
 
@@ -92,3 +95,17 @@ def test_locks_in_memory_cannot_be_seen() -> None:
     done = run("locks", MYSQLLOCK_URL="memory://")
     assert done.returncode == 1
     assert "memory://" in done.stderr
+
+
+def test_the_lock_of_the_active_beat_is_shown_and_the_other_inner_ones_are_not(url: str) -> None:
+    with Session(Address.parse(url)) as session:
+        names = LockNames.of(session, "jobs")
+    with suppress(LockLost), ExitStack() as held:
+        for name in (names.beat, names.sweeper, *names.bells("q")):
+            lock = MySQLLock(name, url=url)
+            held.enter_context(lock)
+            eventually(lambda lock=lock: (holder := lock.holder()) and holder.since)  # type: ignore[misc]
+        assert [lock["name"] for lock in locks(url)["locks"]] == [names.beat]
+        assert locks(url, "show", names.beat)["name"] == names.beat
+        done = run("locks", "reset", "--yes", names.sweeper, MYSQLLOCK_URL=url)
+        assert "was taken away" in done.stdout
