@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.mysql.tls_socket import guard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,7 +112,7 @@ class Tls:
         context.check_hostname = self.mode == "VERIFY_IDENTITY"
         if self.mode == "REQUIRED":
             context.verify_mode = ssl.CERT_NONE
-        return context
+        return guard(context)
 
 
 @cache
@@ -125,7 +126,7 @@ def trusting_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return context
+    return guard(context)
 
 
 def _mode_of(options: Mapping[str, Any]) -> str:

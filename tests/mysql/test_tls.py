@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import _ssl
+import ctypes
+import select
 import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +14,7 @@ import pytest
 from celery_mysqllock.devserver.program import MARIADB
 from celery_mysqllock.exceptions import (
     CannotConnect,
+    ConnectionLost,
     DatabaseError,
     LoginRefused,
     SettingsError,
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.devserver import DevServer
     from celery_mysqllock.devserver.program import Program
+
+# library and reason of what OpenSSL's queue of errors may hold
+BROKEN_PIPE, UNEXPECTED_END, BAD_MAC = (2, 32), (20, 294), (20, 281)
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +174,41 @@ def test_a_url_says_the_same_when_it_is_written_again() -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         Tls(ca=str(tmp_path / "none.pem")).context()
+
+
+@pytest.mark.parametrize("tls", [None, Tls("REQUIRED")])
+def test_a_session_is_not_lost_with_another_one_of_its_thread(
+    encrypting: Address, tls: Tls | None
+) -> None:
+    # Python leaves the error of a dead connection where OpenSSL looks first, 3.13 for one.
+    address = replace(encrypting, tls=tls) if tls else encrypting
+    with Session(address) as killer, Session(address) as healthy, Session(address) as late:
+        assert killer.value("SHOW STATUS LIKE 'Ssl_cipher'")
+        for end in ("number", "value"):
+            with Session(address) as dead:
+                killer.execute("KILL %s", (dead.connection_id,))
+                assert select.select([dead], [], [], 20)[0]
+                with pytest.raises(ConnectionLost):
+                    getattr(dead, end)("SELECT 1")
+                # the answer takes a moment, so that the socket has to wait for it
+                assert healthy.value("SELECT SLEEP(0.1)") == 0
+                assert healthy.number("SELECT SLEEP(0.1)") == 0
+        assert late.value("SELECT SLEEP(0.1)") == 0
+
+
+def test_an_error_that_another_library_left_is_not_the_sessions(encrypting: Address) -> None:
+    openssl = ctypes.CDLL(_ssl.__file__)
+    if not hasattr(openssl, "ERR_set_error"):
+        pytest.skip("needs OpenSSL 3")
+
+    def leave(library: int, reason: int) -> None:
+        openssl.ERR_new()
+        openssl.ERR_set_error(library, reason, None)
+
+    with Session(encrypting) as session:
+        for library, reason in (BROKEN_PIPE, UNEXPECTED_END, BAD_MAC):
+            for ask in (session.number, session.value):
+                leave(library, reason)
+                assert ask("SELECT SLEEP(0.1)") == 0
+                leave(library, reason)
+                assert ask("SELECT 1") == 1
