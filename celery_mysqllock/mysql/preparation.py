@@ -56,6 +56,8 @@ def _own(server: Server) -> Iterator[tuple[str, str]]:
     # The limit of a server or a user on statements would end those in which consumers sleep.
     if not server.is_mariadb:
         yield "max_execution_time", "0"
+        # Above the limit, a list of ids would be looked for in the whole table, and lock it.
+        yield "range_optimizer_max_mem_size", "0"
         return
     yield "max_statement_time", "0"
     # ON by default since 11.6: locking reads fail with error 1020 where another session has changed

@@ -13,6 +13,7 @@ from celery import Celery
 from celery.exceptions import Reject
 
 import celery_mysqllock
+import tests.broker.provoke  # noqa: F401 - fails where PROVOKE says so
 from celery_mysqllock import single_instance
 from celery_mysqllock.mysql import Address, Session
 from tests.broker.callers import login

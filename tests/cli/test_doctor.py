@@ -20,7 +20,7 @@ from celery_mysqllock.devserver.program import MARIADB
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
 from tests.cli.test_place import PROGRAM, run
-from tests.locks.network import Network
+from tests.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ from celery_mysqllock.exceptions import LockLost
 from celery_mysqllock.locks import MySQLLock
 from celery_mysqllock.locks.session_hold import SessionHold
 from celery_mysqllock.mysql import Session, used_by
-from tests.locks.network import Network
+from tests.network import Network
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A network between a client and the server that can vanish without a word."""
+"""A network between a client and the server that can vanish without a word, or say nonsense."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class Network:
         self._selector = selectors.DefaultSelector()
         self._sockets: list[socket.socket] = [self._listener]
         self._cut = self._closed = False
+        self._forgotten: set[socket.socket] = set()
+        self._nonsense: bytes | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -56,6 +58,17 @@ class Network:
     def mend(self) -> None:
         """What was sent since the cut arrives now, and so does all that follows."""
         self._cut = False
+
+    def forget(self) -> None:
+        """Carry nothing more over the connections that there are; new ones work.
+
+        As a firewall or a balancer that was restarted, or a flow that has rested for too long.
+        """
+        self._forgotten.update(self._sockets[1:])
+
+    def answer(self, nonsense: bytes | None) -> None:
+        """Send this instead of what the server says; None for the truth again."""
+        self._nonsense = nonsense
 
     def _run(self) -> None:
         while not self._closed:
@@ -83,6 +96,10 @@ class Network:
         data = b""
         with contextlib.suppress(OSError):
             data = source.recv(65536)
+        if source in self._forgotten:
+            return
+        if data and self._nonsense is not None and source.getpeername() == self._server:
+            data = self._nonsense
         with contextlib.suppress(OSError):
             if data:
                 target.sendall(data)

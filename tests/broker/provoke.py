@@ -1,0 +1,37 @@
+"""Errors that nobody expects, in the threads of a worker: PROVOKE names the one to fail once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery_mysqllock.jobs.bell import Bell
+from celery_mysqllock.jobs.consumer import Consumer
+from celery_mysqllock.jobs.stream import Stream
+
+#: What each thread does again and again.
+ROUNDS: dict[str, tuple[type, str]] = {
+    "bell": (Bell, "_sleep"),
+    "consumer": (Consumer, "_wait_in_line_or_sweep"),
+    "stream": (Stream, "_turn"),
+}
+# The round that fails: the thread is at work by then.
+_FAILS = 2
+
+
+def provoke(thread: str) -> None:
+    kind, name = ROUNDS[thread]
+    todo, rounds = getattr(kind, name), 0
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        nonlocal rounds
+        rounds += 1
+        if rounds == _FAILS:
+            raise ValueError(f"provoked in the {thread}")
+        return todo(*args, **kwargs)
+
+    setattr(kind, name, fail)
+
+
+if "PROVOKE" in os.environ:
+    provoke(os.environ["PROVOKE"])
