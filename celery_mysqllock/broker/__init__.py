@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from celery_mysqllock.broker import capacity, failures, guard, rejections, revocation
+from celery_mysqllock.broker import (
+    capacity,
+    failures,
+    guard,
+    rejections,
+    remote_control,
+    revocation,
+)
 from celery_mysqllock.broker.address import read_urls_at_once
 from celery_mysqllock.broker.transport import Transport
 
 read_urls_at_once()
 
-__all__ = ["Transport", "capacity", "failures", "guard", "rejections", "revocation"]
+__all__ = [
+    "Transport",
+    "capacity",
+    "failures",
+    "guard",
+    "rejections",
+    "remote_control",
+    "revocation",
+]

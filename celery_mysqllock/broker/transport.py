@@ -96,7 +96,7 @@ class Transport(virtual.Transport):
             DatabaseError: The server is too old.
         """
         self._sessions = Sessions(
-            address_of(self.client), self.settings, on_ring=self._on_ring, on_lost=self._on_error
+            address_of(self.client), self.settings, on_ring=self._on_ring, on_lost=self.lose
         )
         self._routes, self._error = None, None
         connection: Transport = super().establish_connection()
@@ -229,7 +229,7 @@ class Transport(virtual.Transport):
             # the bell rings again at once, as they are still there
             time.sleep(_RETRY)
         except MySQLLockError as error:
-            self._on_error(error)
+            self.lose(error)
 
     def _on_jobs(self) -> None:
         """There are jobs to deliver, or an error to raise. In a stream's thread."""
@@ -244,8 +244,8 @@ class Transport(virtual.Transport):
                 channel.receive_ephemeral(queue, texts)
                 self._on_jobs()
 
-    def _on_error(self, error: MySQLLockError) -> None:
-        """The consumer or its bell is lost. In their threads."""
+    def lose(self, error: MySQLLockError) -> None:
+        """The consumer, its bell or what else belongs to the connection is lost. For any thread."""
         self._error = error
         self._doorway.knock()
 

@@ -6,17 +6,17 @@ import os
 from typing import Any
 
 from celery_mysqllock.jobs.bell import Bell
-from celery_mysqllock.jobs.consumer import Consumer
 from celery_mysqllock.jobs.stream import Stream
+from celery_mysqllock.jobs.sweeper import Sweeper
 
 #: What each thread does again and again.
 ROUNDS: dict[str, tuple[type, str]] = {
     "bell": (Bell, "_sleep"),
-    "consumer": (Consumer, "_wait_in_line_or_sweep"),
+    "consumer": (Sweeper, "step"),
     "stream": (Stream, "_turn"),
 }
 # The round that fails: the thread is at work by then.
-_FAILS = 2
+_FAILS = 3
 
 
 def provoke(thread: str) -> None:

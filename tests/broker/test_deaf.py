@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from celery_mysqllock.exceptions import NoSuchSession
 from tests.broker.app import late, note
 from tests.broker.worker import POOLS
 from tests.waiting import eventually
@@ -30,7 +32,10 @@ def check_hearing(session: Session, worker: Worker, environment: dict[str, str])
     note.delay("after")
     eventually(lambda: ran(session, "after"), 60, "a new job")
     answer = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "tests.broker.app", "inspect", "ping", "-t", "20"],
+        [
+            *(sys.executable, "-m", "celery", "-A", "tests.broker.app"),
+            *("inspect", "ping", "--timeout=30", "--destination=worker-0@test"),
+        ],
         env=environment,
         capture_output=True,
         text=True,
@@ -57,6 +62,26 @@ def test_an_error_that_no_thread_expects_costs_the_connection_and_no_more(
     eventually(lambda: all(ran(session, number) for number in range(5)), 60, "all jobs")
     check_hearing(session, worker, environment)
     eventually(lambda: session.value("SELECT COUNT(*) FROM jobs") == 0, 60, "all settled")
+
+
+@pytest.mark.usefixtures("producer_url")
+@pytest.mark.parametrize("pool", POOLS)
+def test_each_session_of_a_worker_may_be_lost_alone(
+    session: Session,
+    start_worker: Callable[..., Worker],
+    environment: dict[str, str],
+    pool: str,
+) -> None:
+    worker = start_worker("--pool", pool)
+    sessions = session.query(
+        "SELECT id FROM information_schema.processlist WHERE db = DATABASE() "
+        "AND id <> CONNECTION_ID()"
+    )
+    for (connection_id,) in sessions:
+        with contextlib.suppress(NoSuchSession):  # it went with another one
+            session.execute("KILL %s", (connection_id,))
+        session.execute("DELETE FROM ledger")
+        check_hearing(session, worker, environment)
 
 
 def renamed(session: Session) -> Iterator[None]:
