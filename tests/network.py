@@ -36,6 +36,7 @@ class Network:
         self._sockets: list[socket.socket] = [self._listener]
         self._cut = self._closed = False
         self._forgotten: set[socket.socket] = set()
+        self._from_server: set[socket.socket] = set()
         self._nonsense: bytes | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -87,6 +88,7 @@ class Network:
         client, _ = self._listener.accept()
         server = socket.create_connection(self._server)
         self._sockets += [client, server]
+        self._from_server.add(server)
         self._selector.register(client, selectors.EVENT_READ, server)
         self._selector.register(server, selectors.EVENT_READ, client)
 
@@ -98,7 +100,7 @@ class Network:
             data = source.recv(65536)
         if source in self._forgotten:
             return
-        if data and self._nonsense is not None and source.getpeername() == self._server:
+        if data and self._nonsense is not None and source in self._from_server:
             data = self._nonsense
         with contextlib.suppress(OSError):
             if data:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from celery_mysqllock.mysql.server import Server
 
 #: Seconds that a statement waits for a row, and for a table that somebody alters or has locked.
@@ -48,22 +46,26 @@ def statements(server: Server) -> tuple[str, list[str]]:
         know the variable may refuse.
     """
     vital = ", ".join(f"{name} = {value}" for name, value in _VITAL.items())
-    rest = [*_EVERYWHERE.items(), *_own(server)]
-    return f"{_TRANSACTIONS}; SET SESSION {vital}", [f"{name} = {value}" for name, value in rest]
+    rest = [f"{name} = {value}" for name, value in (_EVERYWHERE | _own(server)).items()]
+    return f"{_TRANSACTIONS}; SET SESSION {vital}", rest
 
 
-def _own(server: Server) -> Iterator[tuple[str, str]]:
+def assignments(server: Server) -> dict[str, str]:
+    """Each variable that a session sets, and its value as an SQL literal."""
+    return _VITAL | _EVERYWHERE | _own(server)
+
+
+def _own(server: Server) -> dict[str, str]:
     # The limit of a server or a user on statements would end those in which consumers sleep.
     if not server.is_mariadb:
-        yield "max_execution_time", "0"
-        # Above the limit, a list of ids would be looked for in the whole table, and lock it.
-        yield "range_optimizer_max_mem_size", "0"
-        return
-    yield "max_statement_time", "0"
+        # Above the second limit, a list of ids is looked for in the whole table, which locks it.
+        return {"max_execution_time": "0", "range_optimizer_max_mem_size": "0"}
     # ON by default since 11.6: locking reads fail with error 1020 where another session has changed
     # a row since this transaction began, in READ COMMITTED too.
-    if _has_snapshot_isolation(server.version):
-        yield "innodb_snapshot_isolation", "OFF"
+    isolation = (
+        {"innodb_snapshot_isolation": "OFF"} if _has_snapshot_isolation(server.version) else {}
+    )
+    return {"max_statement_time": "0", **isolation}
 
 
 def _has_snapshot_isolation(version: tuple[int, int, int]) -> bool:

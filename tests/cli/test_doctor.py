@@ -180,12 +180,15 @@ def test_unsafe_and_tight_options_are_warned_of(
     assert code == 1
     assert wrong(found) == {
         "time-outs": "warning",
-        "statements": "warning",
         "connections": "warning",
         "packet": "warning",
         "durability": "warning",
         "job table": "problem",
     }
+    # Sessions set these for themselves.
+    limited, _, _ = limit.replace("-", "_").partition("=")
+    assert limited in found["session"][0]["text"]
+    assert "wait_timeout" not in found["time-outs"][0]["text"]
     assert len([one for one in found["durability"] if one["level"] == "warning"]) == 2
     assert all(one["advice"] for one in found["packet"] + found["durability"])
 
@@ -195,6 +198,18 @@ def test_a_binary_log_that_refuses_every_write_is_a_problem(
 ) -> None:
     server = start_server("--log-bin", "--server-id=1", "--binlog-format=STATEMENT")
     assert wrong(doctor(server.url)[1])["isolation"] == "problem"
+
+
+def test_what_surprises_a_program_that_inserts_jobs_is_warned_of(
+    start_server: Callable[..., DevServer],
+) -> None:
+    server = start_server("--autocommit=0", "--completion-type=CHAIN", "--sql-mode=")
+    code, found = doctor(server.url)
+    assert (code, wrong(found)["defaults"]) == (1, "warning")
+    texts = [one["text"] for one in found["defaults"]]
+    for setting in ("autocommit=OFF", "completion_type=CHAIN", "sql_mode"):
+        assert any(setting in text for text in texts)
+    assert found["session"][0]["level"] == "ok"
 
 
 def test_a_read_only_server_is_a_problem(start_server: Callable[..., DevServer]) -> None:

@@ -134,6 +134,6 @@ def test_tidb_is_refused(program: Program) -> None:
 def test_a_server_that_calls_itself_tidb_is_refused(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Session, "_run_all", lambda *_: "8.0.11-TiDB-v8.5.0 TiDB Server")
+    monkeypatch.setattr(Session, "_run_all", lambda *_: ("8.0.11-TiDB-v8.5.0", "shop", 0))
     with pytest.raises(UnsuitableServer, match=r"TiDB.*SKIP LOCKED"):
         Session(Address.parse(url)).open()

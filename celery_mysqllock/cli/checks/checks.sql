@@ -10,6 +10,10 @@ SHOW GLOBAL STATUS
 -- This session's isolation level, under its old name or its new one.
 SHOW SESSION VARIABLES WHERE Variable_name IN ('tx_isolation', 'transaction_isolation')
 
+-- name: session_variables
+-- What this session has of these.
+SHOW SESSION VARIABLES WHERE Variable_name IN %(names)s
+
 -- name: encryption
 -- The cipher of this connection, empty when it is not encrypted.
 SHOW SESSION STATUS LIKE 'Ssl_cipher'

@@ -10,6 +10,7 @@ from celery_mysqllock.cli.checks.connection import (
     check_proxy,
     check_server,
 )
+from celery_mysqllock.cli.checks.defaults import check_defaults, check_session
 from celery_mysqllock.cli.checks.durability import (
     check_durability,
     check_isolation,
@@ -21,7 +22,6 @@ from celery_mysqllock.cli.checks.finding import ok, problem, warning
 from celery_mysqllock.cli.checks.limits import (
     check_connections,
     check_packet,
-    check_statement_limit,
     check_timeouts,
 )
 from celery_mysqllock.cli.checks.locking import check_cluster, check_locks
@@ -54,7 +54,7 @@ _OF_ANY: dict[str, Check] = {
     "privileges": check_privileges,
     "lock list": check_lock_list,
     "time-outs": check_timeouts,
-    "statements": check_statement_limit,
+    "session": check_session,
     "connections": check_connections,
 }
 _OF_JOBS: dict[str, Check] = {
@@ -64,6 +64,7 @@ _OF_JOBS: dict[str, Check] = {
     "packet": check_packet,
     "durability": check_durability,
     "isolation": check_isolation,
+    "defaults": check_defaults,
 }
 
 

@@ -12,59 +12,21 @@ if TYPE_CHECKING:
     from celery_mysqllock.cli.checks.examined import Examined
     from celery_mysqllock.cli.checks.finding import Finding
 
-_IDLE, _NETWORK, _ROW_LOCK, _STATEMENT = 60, 10, 120, 120  # seconds
+_NETWORK = ("net_read_timeout", "net_write_timeout")
+_SHORT = 10  # seconds
 _PACKET = 4 * 2**20  # bytes
 _WORKER = 6  # sessions of a worker, without those of its tasks' locks
 _FULL = 0.8
-_TIMEOUTS = (
-    *("wait_timeout", "interactive_timeout", "net_read_timeout", "net_write_timeout"),
-    *("lock_wait_timeout", "innodb_lock_wait_timeout"),
-)
 
 
 def check_timeouts(examined: Examined) -> Iterator[Finding]:
-    """Time-outs of the server. What holds a lock or consumes has a wait_timeout of its own."""
-    bad = list(_bad_timeouts(examined))
-    yield from bad or [ok("time-outs", f"{examined.shown(*_TIMEOUTS)}, in seconds")]
-
-
-def _bad_timeouts(examined: Examined) -> Iterator[Finding]:
-    if (examined.number("wait_timeout") or _IDLE) < _IDLE:
-        yield warning(
-            "time-outs",
-            f"{examined.shown('wait_timeout')}: the connection of a producer that sends less often "
-            "is ended each time, and it has to log in again.",
-            "28800 is the default.",
-        )
-    for name in ("net_read_timeout", "net_write_timeout"):
-        if (examined.number(name) or _NETWORK) < _NETWORK:
-            text = f"{examined.shown(name)}: a slow network breaks large messages."
-            yield warning("time-outs", text, "30 and 60 are the defaults.")
-    if (examined.number("innodb_lock_wait_timeout") or 0) > _ROW_LOCK:
-        yield warning(
-            "time-outs",
-            f"{examined.shown('innodb_lock_wait_timeout')}: whoever meets a row that somebody has "
-            "locked and forgotten waits for so long.",
-            "50 is the default.",
-        )
-
-
-def check_statement_limit(examined: Examined) -> Iterator[Finding]:
-    """Limits on the time that a statement may take: consumers sleep within statements."""
-    limits = {
-        "max_execution_time": (examined.number("max_execution_time") or 0) / 1000,
-        "max_statement_time": examined.number("max_statement_time") or 0,
-    }
-    low = [name for name, seconds in limits.items() if 0 < seconds < _STATEMENT]
+    """Time-outs that a session does not set for itself."""
+    low = [name for name in _NETWORK if (examined.number(name) or _SHORT) < _SHORT]
     if low:
-        yield warning(
-            "statements",
-            f"{examined.shown(*low)} ends the statements in which idle consumers sleep and wait. "
-            "Locks of tasks are safe: their sessions lift it.",
-            "Set it to 0, or for this user alone where the server can.",
-        )
+        text = f"{examined.shown(*low)}: a slow network breaks large messages."
+        yield warning("time-outs", text, "30 and 60 are the defaults.")
     else:
-        yield ok("statements", "no limit on their time that matters here")
+        yield ok("time-outs", f"{examined.shown(*_NETWORK)}, in seconds")
 
 
 def check_connections(examined: Examined) -> Iterator[Finding]:
