@@ -33,9 +33,10 @@ class Writer:
     def write(self, kind: str, **values: object) -> None:
         """Write one note with the time of ``time.monotonic``, the same clock for all processes."""
         if self._pid != os.getpid():
-            self._pid = os.getpid()
-            path = self._folder / f"{self._author}-{self._pid}.notes"
+            path = self._folder / f"{self._author}-{os.getpid()}.notes"
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            # last, for another thread may look
+            self._pid = os.getpid()
         note = {"kind": kind, "at": time.monotonic(), "by": self._author, **values}
         os.write(self._file, json.dumps(note).encode() + b"\n")
 

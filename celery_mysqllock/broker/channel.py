@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.log import get_logger
 
 from celery_mysqllock.broker import message as rows
@@ -193,13 +194,16 @@ class Channel(Settling):
         try:
             return rows.read_ephemeral(text, queue)
         except Exception as error:  # noqa: BLE001 - whatever somebody has put there
-            logger.warning(
-                "A message in the ephemeral queue %s beside %s cannot be read and is dropped: %s",
-                shown(queue),
-                self.connection.settings.table,
-                fitting(str(error)),
-            )
+            self._drop(queue, error)
             return None
+
+    def _drop(self, queue: str, error: Exception) -> None:
+        logger.warning(
+            "A message in the ephemeral queue %s beside %s cannot be read and is dropped: %.1000s",
+            shown(queue),
+            self.connection.settings.table,
+            fitting(str(error)),
+        )
 
     def deliver_next(self) -> bool:
         """Deliver one message to its consumer; False when there is none just now.
@@ -209,7 +213,11 @@ class Channel(Settling):
         """
         if self._ephemeral:
             queue, payload = self._ephemeral.popleft()
-            self.connection._deliver(payload, queue)  # noqa: SLF001 - the virtual transport's way
+            try:
+                self.connection._deliver(payload, queue)  # noqa: SLF001 - the virtual transport's way
+            except (DecodeError, ContentDisallowed) as error:
+                # of a consumer that is not prepared for them: who waits for replies
+                self._drop(queue, error)
             return True
         job = self._stream.take() if self._stream is not None else None
         if job is None:

@@ -27,6 +27,7 @@ class Delivery(virtual.Message):
     flaw: str | None = None
     #: Tells how its task has failed, None while it has not.
     failure: Callable[[], str] | None = None
+    _is_buried = False
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
         headers = payload["headers"]
@@ -44,6 +45,23 @@ class Delivery(virtual.Message):
         if self.errors:
             # what kombu would have caught itself: type, error and traceback
             self.flaw = _sentence(self.errors[0][1])
+
+    def bury(self, reason: str) -> None:
+        """Keep the message as dead; what others still want to say of it counts no more."""
+        if not self.acknowledged:
+            self.failure = lambda: reason
+            self.reject()
+            self._is_buried = True
+
+    def ack(self, multiple: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
+        """The message is done."""
+        if not self._is_buried:
+            super().ack(multiple)
+
+    def reject(self, requeue: float = False) -> None:  # noqa: FBT002 - kombu's
+        """The message goes back, or is dead; see ``Settling.basic_reject``."""
+        if not self._is_buried:
+            super().reject(requeue)
 
     def _decode(self) -> Any:  # noqa: ANN401 - whatever was sent
         try:

@@ -116,9 +116,13 @@ def check_task(fields: dict[str, Any], task_id: Callable[[], str]) -> None:
     """
     if not isinstance(fields["task"], str) or not fields["task"]:
         raise InvalidJob(f"The header 'task' is {shown(fields['task'])}; it must be a string.")
+    _check_task_fields(fields)
+    fields["id"] = fields.get("id") or task_id()
+
+
+def _check_task_fields(fields: dict[str, Any]) -> None:
     _spell_out(fields, "id", "root_id", "parent_id", "group")
     check_fields("header", fields, _TASK_HEADERS)
-    fields["id"] = fields.get("id") or task_id()
     if fields.get("retries", 0) is None:
         fields["retries"] = 0
     for name in ("eta", "expires"):
@@ -177,6 +181,9 @@ def check_body(body: Any) -> None:  # noqa: ANN401 - whatever was sent
         raise InvalidJob("The message's body must be [args, kwargs, options], as a task's.")
     if options:
         check_fields("option", options, _OPTIONS)
+    if isinstance(body, dict):
+        # of protocol 1, or between the two: what headers do not say is taken from here
+        _check_task_fields(body)
 
 
 def _is_number(value: object) -> bool:

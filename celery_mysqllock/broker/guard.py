@@ -14,9 +14,9 @@ from celery.signals import worker_init
 
 from celery_mysqllock.broker.channel import Channel
 from celery_mysqllock.broker.delivery import Delivery
-from celery_mysqllock.broker.envelope import is_text, shown
+from celery_mysqllock.broker.envelope import check_body, check_task, is_text, shown
 from celery_mysqllock.broker.transport import Transport
-from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.exceptions import InvalidJob, SettingsError
 from celery_mysqllock.jobs.job import QUEUE_NAME_LIMIT
 from celery_mysqllock.jobs.reason import fitting
 
@@ -35,17 +35,24 @@ def guard_worker(**_: Any) -> None:  # noqa: ANN401 - a signal's
     # loaded by a worker alone
     from celery.worker import WorkController  # noqa: PLC0415
     from celery.worker.consumer import Consumer  # noqa: PLC0415
+    from celery.worker.consumer.mingle import Mingle  # noqa: PLC0415
+    from celery.worker.request import Request  # noqa: PLC0415
 
     _wrap(Consumer, "create_task_handler", _guarded_handlers)
     _wrap(WorkController, "_process_task", _guarded_handing)
+    _wrap(Request, "on_failure", _guarded_end)
+    _wrap(Request, "on_timeout", _guarded_end)
+    _wrap(Mingle, "send_hello", _guarded_hello)
     _wrap(Consumer, "add_task_queue", _guarded_command)
     _wrap(Consumer, "cancel_task_queue", _guarded_command)
 
 
-def _wrap(kind: type, name: str, guarded: Callable[[Any], Any]) -> None:
+def _wrap(kind: Any, name: str, guarded: Callable[[Any], Any]) -> None:  # noqa: ANN401 - Celery's
     inner = getattr(kind, name)
-    if not hasattr(inner, "__wrapped__"):
-        setattr(kind, name, guarded(inner))
+    if not hasattr(inner, "is_guarded"):
+        outer = guarded(inner)
+        outer.is_guarded = True
+        setattr(kind, name, outer)
 
 
 def _guarded_handlers(create: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,6 +65,7 @@ def _guarded_handlers(create: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(handle)
         def handle_or_bury(message: Any) -> None:  # noqa: ANN401 - as above
             try:
+                _check_old(message)
                 handle(message)
             except _NOT_OF_THE_MESSAGE:
                 raise
@@ -70,6 +78,23 @@ def _guarded_handlers(create: Callable[..., Any]) -> Callable[..., Any]:
     return create_guarded
 
 
+def _check_old(message: Any) -> None:  # noqa: ANN401 - Celery's
+    """Refuse a message of Celery's protocol 1, whose body holds all, when it is no task's."""
+    if not isinstance(message, Delivery) or "task" in message.headers:
+        return
+    try:
+        body = message.payload
+    except Exception:  # noqa: BLE001 - whatever the body is; Celery says so
+        return
+    if isinstance(body, dict) and "task" in body:
+        check_task(body, _has_no_id)
+        check_body(body)
+
+
+def _has_no_id() -> str:
+    raise InvalidJob("The message has no id.")
+
+
 def _guarded_handing(process: Callable[..., Any]) -> Callable[..., Any]:
     """What hands a task to the pool: one that cannot be handed over is dead."""
 
@@ -80,11 +105,30 @@ def _guarded_handing(process: Callable[..., Any]) -> Callable[..., Any]:
         except _NOT_OF_THE_MESSAGE:
             raise
         except Exception as error:
-            if not _bury(request.message, "The task cannot be handed to the pool", error):
+            if request.acknowledged:
+                logger.exception("The task %s breaks the pool", request)
+            elif not _bury(request.message, "The task cannot be handed to the pool", error):
                 raise
             _forget(worker, request)
 
     return process_or_bury
+
+
+def _guarded_end(end: Callable[..., Any]) -> Callable[..., Any]:
+    """What ends a task that failed: an error in it would leave the message unsettled for good."""
+
+    @functools.wraps(end)
+    def end_or_bury(request: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Celery's
+        try:
+            return end(request, *args, **kwargs)
+        except _NOT_OF_THE_MESSAGE:
+            raise
+        except Exception as error:
+            if not request.acknowledged:
+                _bury(request.message, "The task has ended, and its end cannot be told", error)
+            raise
+
+    return end_or_bury
 
 
 def _forget(worker: Any, request: Any) -> None:  # noqa: ANN401 - Celery's
@@ -98,6 +142,22 @@ def _forget(worker: Any, request: Any) -> None:  # noqa: ANN401 - Celery's
         is_its = getattr(result, "correlation_id", None) == request.id
         if is_its and not hasattr(result, "_payload"):
             result.discard()
+
+
+def _guarded_hello(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """What asks other workers at the start, and must not end by what is taken for their replies."""
+
+    @functools.wraps(ask)
+    def ask_or_do_without(mingle: Any, consumer: Any) -> Any:  # noqa: ANN401 - Celery's
+        try:
+            return ask(mingle, consumer)
+        except _NOT_OF_THE_MESSAGE:
+            raise
+        except Exception:
+            logger.exception("mingle: the replies of other workers cannot be read")
+            return {}
+
+    return ask_or_do_without
 
 
 def _guarded_command(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,16 +200,15 @@ def _bury(message: Any, what: str, error: Exception) -> bool:  # noqa: ANN401 - 
     """Keep a message as dead that has provoked an error; False when it is none of ours."""
     if not isinstance(message, Delivery) or not isinstance(message.channel, Channel):
         return False
-    reason = fitting(f"{what}: {_kind(error)}: {error}")
+    is_told = isinstance(error, InvalidJob)
+    reason = fitting(str(error) if is_told else f"{what}: {_kind(error)}: {error}")
     logger.error(
         "Job %s breaks the worker's code and is kept as dead. %.1000s",
         message.delivery_tag,
         reason,
-        exc_info=error,
+        exc_info=None if is_told else error,
     )
-    if not message.acknowledged:
-        message.failure = lambda: reason
-        message.reject()
+    message.bury(reason)
     return True
 
 

@@ -65,7 +65,7 @@ def _write_body(payload: Payload) -> tuple[Any, str]:
     if payload.get("content-type") == "application/json":
         try:
             return json.loads(body), _JSON
-        except ValueError:
+        except (ValueError, RecursionError):
             # A publisher may call anything JSON; it arrives as it was sent.
             return body, _TEXT
     return body, _TEXT

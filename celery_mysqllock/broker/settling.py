@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kombu.log import get_logger
+
 from celery_mysqllock.broker import message as rows
 from celery_mysqllock.broker.running import running_tags
 from celery_mysqllock.broker.topology import Topology
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from celery_mysqllock.broker.prefetch import Prefetch
     from celery_mysqllock.broker.transport import Transport
     from celery_mysqllock.jobs import JobTable, Stream
+
+
+logger = get_logger(__name__)
 
 
 class Settling(Topology):
@@ -125,8 +130,12 @@ class Settling(Topology):
         return running
 
     def _put_back(self, queue: str, payload: rows.Payload) -> None:
-        priority = self._get_message_priority(payload)
-        self.connection.ephemeral.put([queue], rows.write(payload), priority=priority)
+        try:
+            text, priority = rows.write(payload), self._get_message_priority(payload)
+        except Exception as error:  # noqa: BLE001 - whatever somebody has put into it
+            logger.warning("An ephemeral message is dropped, as it cannot go back: %s", error)
+            return
+        self.connection.ephemeral.put([queue], text, priority=priority)
 
 
 def _reason(message: Delivery | None) -> str:
