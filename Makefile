@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-mysql conformance torture run-lock faults adoption unique order bench bench-scale docs \
+.PHONY: help demo test test-mysql conformance torture run-lock faults fuzz adoption unique order bench bench-scale docs \
 	matrix beat pictures lint format clean
 .DEFAULT_GOAL := help
 
@@ -38,6 +38,9 @@ run-lock: $(VENV)/.bench  ## Kill what belongs to the holders of mysqllock run (
 
 faults: $(VENV)/.bench  ## Kill workers, producers, sessions and the server (2.5 minutes)
 	$(BIN)/python -m benchmarks.faults
+
+fuzz: $(VENV)/.demo  ## Throw 200,000 odd rows at three workers (ROWS=, SEED=; 15 minutes)
+	$(BIN)/python -m benchmarks.fuzz $(if $(ROWS),--rows $(ROWS)) $(if $(SEED),--seed $(SEED))
 
 unique: $(VENV)/.demo  ## 64 processes send the same 1,000 unique tasks at once (1 minute)
 	$(BIN)/python -m benchmarks.unique

@@ -52,9 +52,7 @@ WHERE (queue IN %(queues)s AND job_status = 0)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it as the command line says; return the exit code."""
-    options = _parser().parse_args(arguments)
-    if options.seed is None:
-        options.seed = random.SystemRandom().randrange(2**32)
+    options = options_of(arguments)
     console = Console()
     console.print(f"fuzz with --seed {options.seed} --rows {options.rows}", highlight=False)
     notes = Path(tempfile.mkdtemp(prefix="fuzz-"))
@@ -71,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shutil.rmtree(notes, ignore_errors=True)
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for; a random seed where it names none."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
     parser.add_argument("--rows", type=int, default=200_000, help="rows (200000)")
     parser.add_argument("--seed", type=int, default=None, help="of the rows; printed when random")
@@ -80,7 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--server", help="mariadb, mysql, or a release: mariadb-11.8")
     parser.add_argument("--keep", action="store_true", help="keep logs and notes")
-    return parser
+    options = parser.parse_args(arguments)
+    if options.seed is None:
+        options.seed = random.SystemRandom().randrange(2**32)
+    return options
 
 
 class Fuzz:

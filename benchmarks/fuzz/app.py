@@ -21,7 +21,7 @@ app.conf.update(
     result_expires=10,
     worker_hijack_root_logger=False,
 )
-# ruff: noqa: D103 - the names say it all
+# ruff: noqa: D103, ANN401 - the names say it all, and requests are Celery's
 writer = Writer(Path(os.environ.get("NOTES", ".")), os.environ.get("AUTHOR", "nobody"))
 
 
