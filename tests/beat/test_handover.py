@@ -127,7 +127,7 @@ def test_a_standby_ends_at_once(session: Session, start_beat: Callable[..., Beat
     eventually(
         lambda: session.value(
             "SELECT COUNT(*) FROM information_schema.processlist "
-            "WHERE db = DATABASE() AND info LIKE 'SELECT GET_LOCK%'"
+            "WHERE db = DATABASE() AND info LIKE 'SELECT GET_LOCK%' AND state = 'User lock'"
         )
     )
     assert second.end(signal.SIGTERM) == 0

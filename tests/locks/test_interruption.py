@@ -234,7 +234,7 @@ def test_a_wait_that_was_ended_by_kill_query_is_an_error(
     while thread.is_alive():
         for (waiting,) in session.query(
             "SELECT ID FROM information_schema.PROCESSLIST"
-            " WHERE DB = DATABASE() AND INFO LIKE 'SELECT GET_LOCK%%'"
+            " WHERE DB = DATABASE() AND INFO LIKE 'SELECT GET_LOCK%%' AND STATE = 'User lock'"
         ):
             session.execute("KILL QUERY %s", (waiting,))
         thread.join(0.05)
@@ -265,7 +265,7 @@ def test_a_waiter_whose_session_is_killed_gets_an_error(
     while thread.is_alive():
         for (waiting,) in session.query(
             "SELECT ID FROM information_schema.PROCESSLIST"
-            " WHERE DB = DATABASE() AND INFO LIKE 'SELECT GET_LOCK%%'"
+            " WHERE DB = DATABASE() AND INFO LIKE 'SELECT GET_LOCK%%' AND STATE = 'User lock'"
         ):
             session.execute("KILL %s", (waiting,))
         thread.join(0.05)

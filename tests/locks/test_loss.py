@@ -362,7 +362,7 @@ def test_a_process_that_was_stopped_while_it_waited_does_not_believe_an_old_yes(
     eventually(
         lambda: session.value(
             "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = DATABASE()"
-            " AND INFO LIKE 'SELECT GET_LOCK%%'"
+            " AND INFO LIKE 'SELECT GET_LOCK%%' AND STATE = 'User lock'"
         )
     )
     process.signal(signal.SIGSTOP)
