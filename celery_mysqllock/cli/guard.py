@@ -17,6 +17,7 @@ import contextlib
 import math
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -224,11 +225,18 @@ class _Watch:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         try:
             os.execvp(program, self._command.words)  # noqa: S606 - what it is for; no shell
-        except (FileNotFoundError, NotADirectoryError):
-            say(f"there is no command {program!r}.")
-            os._exit(_NOT_FOUND)
         except OSError as error:
+            if _is_nowhere(program, error):
+                say(f"there is no command {program!r}.")
+                os._exit(_NOT_FOUND)
             say(f"the command {program!r} cannot run: {error.strerror}.")
+
+
+def _is_nowhere(program: str, error: OSError) -> bool:
+    if isinstance(error, PermissionError):
+        # which may mean a folder of PATH that this user may not look into
+        return os.sep not in program and shutil.which(program, os.F_OK) is None
+    return isinstance(error, (FileNotFoundError, NotADirectoryError))
 
 
 def say(text: str) -> None:

@@ -144,6 +144,17 @@ def test_the_exit_code_is_the_commands_as_in_a_shell(
     assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
 
 
+def test_a_command_is_not_found_where_path_cannot_be_searched(url: str, tmp_path: Path) -> None:
+    for name, is_folder in (("folder-only", True), ("no-program", False)):
+        (tmp_path / name).mkdir() if is_folder else (tmp_path / name).touch(0o644)
+    # the kernel says the same of a folder as of one that this user may not look into
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    for name, code, said in (("folder-only", 127, "no command"), ("no-program", 126, "denied")):
+        done = mysqllock("run", "it", "--", name, MYSQLLOCK_URL=url, PATH=path)
+        assert done.returncode == code
+        assert said in done.stderr
+
+
 def test_stdin_and_stdout_pass_through_untouched(url: str) -> None:
     data = bytes(range(256)) * 1000
     done = subprocess.run(
