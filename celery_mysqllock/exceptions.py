@@ -177,6 +177,14 @@ class TransactionError(JobTableError):
     """The job cannot be a part of the transaction, so nothing was stored."""
 
 
+class UnroutableMessage(JobTableError):
+    """No queue takes the message, so it was not stored."""
+
+
+class ExchangeMismatch(JobTableError):
+    """The exchange has another type."""
+
+
 class InvalidJob(JobTableError):
     """The row holds no message that can run."""
 

@@ -142,6 +142,8 @@ class BrokerSettings:
         namespace: Whose table it is. The table remembers it, and programs with another one are
             refused; ``migrate`` changes it while no worker lives.
         session_timeout: As for locks; after it a vanished host's jobs go back to the queue.
+        unroutable: What becomes of a message that no queue takes: ``raise`` an error where it is
+            sent, or ``log`` one, once for each exchange and routing key, and drop it.
         max_deliveries: A job whose worker has died in so many deliveries becomes dead; 0 for no
             limit.
         retention: For how long acked jobs are kept as finished, such as ``"7d"``, ``"12h"`` or a
@@ -175,6 +177,7 @@ class BrokerSettings:
     )
     namespace: str | None = _namespace()
     session_timeout: int = _session_timeout()
+    unroutable: str = _setting("raise", "'raise' or 'log'", lambda value: value in ("raise", "log"))
     max_deliveries: int = _setting(5, "a whole number from 0 to 1000", _is_whole(0, 1000))
     retention: str | float | None = _setting(
         None,

@@ -8,6 +8,8 @@ from celery_mysqllock.broker import Transport
 from celery_mysqllock.jobs import EphemeralQueues, JobTable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from celery_mysqllock.broker.sessions import Sessions
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -58,6 +60,11 @@ class _KeptJobs(JobTable):
     def put(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - as in JobTable
         self._outbox.jobs.append((args, kwargs))
         return 0
+
+    def put_each(self, queues: Mapping[str, float | None], *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in JobTable
+        for queue, lifetime in queues.items():
+            self.put(queue, *args, lifetime=lifetime, **kwargs)
+            kwargs = {**kwargs, "unique": None}
 
 
 class _KeptMessages(EphemeralQueues):

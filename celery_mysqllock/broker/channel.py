@@ -61,42 +61,42 @@ class Channel(Settling):
         Inside of ``celery_mysqllock.transaction`` a job becomes a part of that transaction.
 
         Raises:
+            UnroutableMessage: No queue takes it.
             JobExists: The message has a property ``unique_key``, and a job has the same; nothing
                 was stored.
             TransactionError: It cannot be a part of the transaction; nothing was stored.
         """
         self._inplace_augment_message(message, exchange, routing_key)
         ephemeral, durable = self._route(message, exchange, routing_key)
-        jobs = self.connection.jobs
-        if (transaction := transaction_for(message, ephemeral, durable)) is not None:
-            jobs = transaction.jobs(self.connection.sessions)
+        jobs = self.transport.jobs
+        if (transaction := transaction_for(message, durable)) is not None:
+            jobs = transaction.jobs(self.transport.sessions)
         if ephemeral:
-            self.connection.ephemeral.put(
+            self.transport.ephemeral.put(
                 ephemeral,
                 rows.write(message),
                 priority=self._get_message_priority(message),
                 lifetime=rows.lifetime(message, None),
             )
-        unique = rows.unique(message)
-        for queue in durable:
-            try:
-                jobs.put(
-                    queue,
-                    rows.write(message),
-                    priority=self._get_message_priority(message),
-                    delay=rows.delay(message),
-                    lifetime=rows.lifetime(message, self._message_ttls.get(queue)),
-                    task_id=rows.task_id(message),
-                    unique=unique,
-                    order=rows.order(message),
-                )
-            except JobExists as error:
-                if error.task_id is None and error.created_at is not None:
-                    source = self.connection.source
-                    error.task_id = row_id(error.job_id, error.created_at, source)
-                raise
-            # of a message for several queues, the first job has the key
-            unique = None
+        if not durable:
+            return
+        lifetimes = {
+            queue: rows.lifetime(message, self._message_ttls.get(queue)) for queue in durable
+        }
+        try:
+            jobs.put_each(
+                lifetimes,
+                rows.write(message),
+                priority=self._get_message_priority(message),
+                delay=rows.delay(message),
+                task_id=rows.task_id(message),
+                unique=rows.unique(message),
+                order=rows.order(message),
+            )
+        except JobExists as error:
+            if error.task_id is None and error.created_at is not None:
+                error.task_id = row_id(error.job_id, error.created_at, self.transport.source)
+            raise
 
     # -- consume ----------------------------------------------------------------------------------
 
@@ -109,15 +109,16 @@ class Channel(Settling):
         **kwargs: Any,  # noqa: ANN401 - kombu's
     ) -> None:
         """Begin to consume from the queue."""
+        is_ephemeral = self.transport.routes.is_ephemeral(queue)
         if no_ack:
             self._no_ack_queues.add(queue)
         super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
-        if self.connection.routes.is_ephemeral(queue):
+        if is_ephemeral:
             self._ephemeral_queues.add(queue)
-            self.connection.ephemeral.use(queue, self.connection.consumer.identity)
+            self.transport.ephemeral.use(queue, self.transport.consumer.identity)
         else:
             self._consume_jobs()
-        self.connection.arm_bell()
+        self.transport.arm_bell()
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """Stop to consume; claimed jobs that were not delivered yet go back to the queue."""
@@ -131,7 +132,7 @@ class Channel(Settling):
         elif self._stream is not None:
             self._consume_jobs()
             self._stream.withdraw(queue)
-        self.connection.arm_bell()
+        self.transport.arm_bell()
 
     def _leave(self, queue: str) -> None:
         """Use an ephemeral queue no more; what was not delivered yet goes back into it."""
@@ -139,15 +140,15 @@ class Channel(Settling):
         for _, payload in [one for one in self._ephemeral if one[0] == queue]:
             self._put_back(queue, payload)
         self._ephemeral = deque(one for one in self._ephemeral if one[0] != queue)
-        self.connection.ephemeral.leave(queue, self.connection.consumer.identity)
+        self.transport.ephemeral.leave(queue, self.transport.consumer.identity)
 
     def _consume_jobs(self) -> None:
         if self._stream is None:
-            self._stream = self.connection.open_stream()
+            self._stream = self.transport.open_stream()
             self.set_window(self.qos.window)
         queues = [q for q in self._active_queues if q not in self._ephemeral_queues]
         # before it claims, so that a prefetch count which is set next comes in time
-        self.connection.show_queues(self, queues)
+        self.transport.show_queues(self, queues)
         self._stream.consume(queues)
 
     def set_window(self, window: int) -> None:
@@ -162,11 +163,11 @@ class Channel(Settling):
         **_: Any,  # noqa: ANN401 - kombu's
     ) -> virtual.Message | None:
         """Take one message now; None when there is none."""
-        if self.connection.routes.is_ephemeral(queue):
-            texts = self.connection.ephemeral.take(queue, 1)
+        if self.transport.routes.is_ephemeral(queue):
+            texts = self.transport.ephemeral.take(queue, 1)
             payload = self._read_ephemeral(queue, texts[0]) if texts else None
         else:
-            claimed = self.connection.jobs.claim(queue, 1, self.connection.consumer.identity)
+            claimed = self.transport.jobs.claim(queue, 1, self.transport.consumer.identity)
             payload = self._read(claimed[0]) if claimed else None
         if payload is None:
             return None
@@ -201,7 +202,7 @@ class Channel(Settling):
         logger.warning(
             "A message in the ephemeral queue %s beside %s cannot be read and is dropped: %.1000s",
             shown(queue),
-            self.connection.settings.table,
+            self.transport.settings.table,
             fitting(str(error)),
         )
 
@@ -214,7 +215,7 @@ class Channel(Settling):
         if self._ephemeral:
             queue, payload = self._ephemeral.popleft()
             try:
-                self.connection._deliver(payload, queue)  # noqa: SLF001 - the virtual transport's way
+                self.transport._deliver(payload, queue)  # noqa: SLF001 - the virtual transport's way
             except (DecodeError, ContentDisallowed) as error:
                 # of a consumer that is not prepared for them: who waits for replies
                 self._drop(queue, error)
@@ -223,7 +224,7 @@ class Channel(Settling):
         if job is None:
             return False
         if (claimed := self._read(job)) is not None:
-            self.connection._deliver(claimed, job.queue)  # noqa: SLF001
+            self.transport._deliver(claimed, job.queue)  # noqa: SLF001
             if job.queue in self._no_ack_queues:
                 self._settle_ack(job.id)
         return True
@@ -231,7 +232,7 @@ class Channel(Settling):
     def _read(self, job: ClaimedJob) -> rows.Payload | None:
         """The payload of a claimed job; None when it cannot run, or belongs elsewhere."""
         try:
-            read = rows.read(job, self.connection.source, self.connection.settings.text_task)
+            read = rows.read(job, self.transport.source, self.transport.settings.text_task)
         except InvalidJob as error:
             self._bury_unread(job, str(error))
             return None
@@ -248,15 +249,15 @@ class Channel(Settling):
         logger.error(
             "Job %d in %s cannot run and is kept as dead: %.1000s",
             job.id,
-            self.connection.jobs.name,
+            self.transport.jobs.name,
             fitting(reason),
         )
         self._settle_bury(job.id, reason)
 
     def _place(self, job: ClaimedJob, placement: Placement) -> None:
         """Give a claimed job to the queue or the time that its row names."""
-        self.connection.routes.declare_durable(placement.queue)
-        self.connection.jobs.place(job.id, self.connection.consumer.identity, placement)
+        self.transport.routes.declare_durable(placement.queue)
+        self.transport.jobs.place(job.id, self.transport.consumer.identity, placement)
         if self._stream is not None:
             self._stream.forget(job.id)
 
@@ -264,7 +265,7 @@ class Channel(Settling):
         """Give back what was claimed and is not running, and close."""
         if self.closed:
             return
-        is_connected = self.connection.is_intact
+        is_connected = self.transport.is_intact
         try:
             if self._stream is not None:
                 self._stream.close(self._give_back())

@@ -33,7 +33,7 @@ class Delivery(virtual.Message):
         headers = payload["headers"]
         if compression := headers.get("compression"):
             try:
-                limit = channel.connection.settings.unpacked_limit
+                limit = channel.transport.settings.unpacked_limit
                 body = unpack(payload["body"], compression, limit)
                 # kombu would unpack whatever it comes to
                 others = {name: headers[name] for name in headers if name != "compression"}

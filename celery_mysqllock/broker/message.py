@@ -50,6 +50,20 @@ def write(payload: Payload) -> str:
     return text if text.isascii() else _SURROGATE.sub(_spelled, text)
 
 
+def is_task(payload: Payload) -> bool:
+    """Whether the message is a task, in either of Celery's protocols; or else control traffic."""
+    if "task" in (payload["headers"] or {}):
+        return True
+    body = payload["body"]
+    if payload.get("content-type") != "application/json" or '"task"' not in str(body):
+        return False
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.keys() >= {"task", "id"}
+
+
 def _spelled(surrogate: re.Match[str]) -> str:
     return f"\\u{ord(surrogate[0]):04x}"
 

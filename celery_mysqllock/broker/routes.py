@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from celery_mysqllock.jobs import Binding, EphemeralQueues
+    from celery_mysqllock.jobs import Binding, EphemeralQueue, EphemeralQueues
 
-# Seconds for which an exchange that nothing was bound to counts as such to transient messages:
+_TOPIC = "topic"
+# Seconds for which a topic exchange that nothing was bound to counts as such to transient messages:
 # events are many, and mostly nobody listens.
 _UNBOUND = 1.0
 
@@ -23,11 +24,16 @@ class Routes:
     def __init__(self, ephemeral: EphemeralQueues) -> None:
         self._ephemeral = ephemeral
         self._durable_queues: set[str] = set()
+        self._exchanges: dict[str, str] = {}
         self._unbound_until: dict[str, float] = {}
 
+    def ephemeral(self, queue: str) -> EphemeralQueue | None:
+        """The queue, if it is ephemeral; asked once a connection for queues that are durable."""
+        return None if queue in self._durable_queues else self._ephemeral.find(queue)
+
     def is_ephemeral(self, queue: str) -> bool:
-        """Whether the queue is ephemeral; asked once a connection for queues that are durable."""
-        return queue not in self._durable_queues and self._ephemeral.exists(queue)
+        """Whether the queue is ephemeral."""
+        return self.ephemeral(queue) is not None
 
     def is_durable(self, queue: str) -> bool:
         """Whether a durable queue of that name was declared, by whomever."""
@@ -50,17 +56,38 @@ class Routes:
         self._ephemeral.bind(exchange, routing_key, queue)
         self._unbound_until.pop(exchange, None)
 
-    def bindings(self, exchange: str, *, may_be_old: bool) -> list[Binding]:
-        """What is bound to the exchange.
+    def declare_exchange(self, exchange: str, kind: str) -> str:
+        """Note for all processes of which type the exchange is; the type that it has."""
+        if self._exchanges.get(exchange) != kind:
+            self._exchanges[exchange] = self._ephemeral.declare_exchange(exchange, kind)
+        return self._exchanges[exchange]
+
+    def forget_exchange(self, exchange: str) -> None:
+        """The exchange is deleted."""
+        self._exchanges.pop(exchange, None)
+
+    def has_exchange(self, exchange: str) -> bool:
+        """Whether the exchange was declared, by whomever."""
+        return self._ephemeral.exchange_type(exchange) is not None
+
+    def bindings(self, exchange: str, *, may_be_old: bool) -> tuple[str, list[Binding]]:
+        """The exchange's type, and what is bound to it.
 
         Args:
             exchange: Its name.
-            may_be_old: Whether that nothing is bound may be taken for true for a second.
+            may_be_old: Whether that nothing is bound to a topic exchange may be taken for true for
+                a second: of an event, not of a command, which is heard by who has just begun to
+                listen.
         """
         now = time.monotonic()
         if may_be_old and self._unbound_until.get(exchange, 0.0) > now:
-            return []
+            return _TOPIC, []
         bindings = self._ephemeral.bindings(exchange)
-        if not bindings:
+        kind = bindings[0].kind if bindings else self._exchange_type(exchange)
+        if not bindings and kind == _TOPIC:
             self._unbound_until[exchange] = now + _UNBOUND
-        return bindings
+        # older releases have bound queues and not noted the type
+        return kind or self._exchanges.get(exchange, "direct"), bindings
+
+    def _exchange_type(self, exchange: str) -> str | None:
+        return self._exchanges.get(exchange) or self._ephemeral.exchange_type(exchange)

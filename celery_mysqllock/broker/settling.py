@@ -9,7 +9,6 @@ from kombu.log import get_logger
 from celery_mysqllock.broker import message as rows
 from celery_mysqllock.broker.running import running_tags
 from celery_mysqllock.broker.topology import Topology
-from celery_mysqllock.exceptions import ConnectionLost
 
 if TYPE_CHECKING:
     from celery_mysqllock.broker.delivery import Delivery
@@ -95,30 +94,28 @@ class Settling(Topology):
         if self._stream is not None:
             self._stream.ack(job_id)
         else:
-            self._jobs().ack([job_id], self.connection.consumer.identity)
+            self._jobs().ack([job_id], self.transport.consumer.identity)
 
     def _settle_release(self, job_id: int) -> None:
         if self._stream is not None:
             self._stream.release(job_id)
         else:
-            self._jobs().release([job_id], self.connection.consumer.identity)
+            self._jobs().release([job_id], self.transport.consumer.identity)
 
     def _settle_aside(self, job_id: int, seconds: float) -> None:
         if self._stream is not None:
             self._stream.put_aside(job_id, seconds)
         else:
-            self._jobs().put_aside(job_id, self.connection.consumer.identity, seconds)
+            self._jobs().put_aside(job_id, self.transport.consumer.identity, seconds)
 
     def _settle_bury(self, job_id: int, reason: str) -> None:
         if self._stream is not None:
             self._stream.bury(job_id, reason)
         else:
-            self._jobs().bury(job_id, self.connection.consumer.identity, reason)
+            self._jobs().bury(job_id, self.transport.consumer.identity, reason)
 
     def _jobs(self) -> JobTable:
-        if self.connection is None:
-            raise ConnectionLost("The channel is closed; what it had claimed went back.")
-        return self.connection.jobs
+        return self.transport.jobs
 
     def _give_back(self) -> set[int]:
         """Give back what was delivered and not settled, and return what goes on running."""
@@ -135,7 +132,7 @@ class Settling(Topology):
         except Exception as error:  # noqa: BLE001 - whatever somebody has put into it
             logger.warning("An ephemeral message is dropped, as it cannot go back: %s", error)
             return
-        self.connection.ephemeral.put([queue], text, priority=priority)
+        self.transport.ephemeral.put([queue], text, priority=priority)
 
 
 def _reason(message: Delivery | None) -> str:

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kombu.exceptions import ChannelError
+from kombu.log import get_logger
 from kombu.transport import base, virtual
 
+from celery_mysqllock.broker.message import is_task
+from celery_mysqllock.exceptions import (
+    ConnectionLost,
+    ExchangeMismatch,
+    SettingsError,
+    UnroutableMessage,
+)
+
 if TYPE_CHECKING:
+    from celery_mysqllock.broker.message import Payload
     from celery_mysqllock.broker.transport import Transport
+    from celery_mysqllock.jobs import EphemeralQueue
+
+logger = get_logger(__name__)
 
 _TRANSIENT = 1
+# What was unroutable and has been logged; so many at most, for keys may be made of anything.
+_missed: set[tuple[str, str]] = set()
+_MISSES = 1000
 
 
 class Topology(virtual.Channel):
@@ -17,11 +34,28 @@ class Topology(virtual.Channel):
 
     supports_fanout = True
 
-    connection: Transport
+    connection: Transport | None
 
     def __init__(self, connection: Transport, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
         super().__init__(connection, **kwargs)
         self._message_ttls: dict[str, float] = {}
+
+    @property
+    def transport(self) -> Transport:
+        """The connection.
+
+        Raises:
+            ConnectionLost: The channel is closed, by its user or with a lost connection. kombu
+                tries again with another one.
+        """
+        if self.connection is None:
+            raise ConnectionLost("The channel is closed; what it had claimed went back.")
+        return self.connection
+
+    @property
+    def state(self) -> virtual.BrokerState:
+        """kombu's, of this process; errors as in ``transport``."""
+        return self.transport.state
 
     # -- queues -----------------------------------------------------------------------------------
 
@@ -52,28 +86,24 @@ class Topology(virtual.Channel):
         if ttl is not None:
             self._message_ttls[queue] = ttl
         if exclusive or auto_delete or expires is not None:
-            self.connection.routes.forget_queue(queue)
-            self.connection.ephemeral.declare(
+            self.transport.routes.forget_queue(queue)
+            self.transport.ephemeral.declare(
                 queue,
-                owner=self.connection.consumer.identity if exclusive else None,
+                owner=self.transport.consumer.identity if exclusive else None,
                 auto_delete=exclusive or auto_delete,
                 expires=expires,
                 message_ttl=ttl,
             )
         else:
-            self.connection.routes.declare_durable(queue)
+            self.transport.routes.declare_durable(queue)
 
     def _count(self, queue: str) -> int:
-        ephemeral = self.connection.ephemeral
-        count: int = (
-            ephemeral.count(queue)
-            if ephemeral.exists(queue)
-            else self.connection.jobs.count_ready(queue)
-        )
-        return count
+        ephemeral = self.transport.ephemeral
+        count: int = self.transport.jobs.count_ready(queue)
+        return count + ephemeral.count(queue) if ephemeral.exists(queue) else count
 
     def _purge(self, queue: str) -> int:
-        purged: int = self.connection.jobs.purge(queue) + self.connection.ephemeral.purge(queue)
+        purged: int = self.transport.jobs.purge(queue) + self.transport.ephemeral.purge(queue)
         return purged
 
     def queue_delete(
@@ -86,26 +116,59 @@ class Topology(virtual.Channel):
         """Delete the queue with its jobs and bindings, whichever process made them."""
         if if_empty and self._count(queue):
             return
-        self.connection.routes.forget_queue(queue)
-        self.connection.ephemeral.delete(queue)
-        self.connection.jobs.purge(queue)
-        self.state.queue_bindings_delete(queue)
+        self.transport.routes.forget_queue(queue)
+        self.transport.ephemeral.delete(queue)
+        self.transport.jobs.purge(queue)
 
     # -- exchanges --------------------------------------------------------------------------------
+
+    def exchange_declare(
+        self,
+        exchange: str | None = None,
+        type: str | None = "direct",  # noqa: A002 - kombu's
+        passive: bool = False,  # noqa: FBT001, FBT002 - kombu's
+        **_: Any,  # noqa: ANN401 - kombu's: durable, auto_delete, arguments, nowait
+    ) -> None:
+        """Note the exchange and its type for all processes.
+
+        Raises:
+            SettingsError: There is no such type.
+            ExchangeMismatch: It has another type, and queues are bound to it.
+            ChannelError: It is declared passively, and there is none.
+        """
+        routes, kind = self.transport.routes, type or "direct"
+        exchange = exchange or f"amq.{kind}"
+        if passive:
+            if not routes.has_exchange(exchange):
+                code = (50, 10)
+                raise ChannelError(
+                    f"NOT_FOUND - no exchange {exchange!r}", code, "Channel.exchange_declare", "404"
+                )
+            return
+        if kind not in self.exchange_types:
+            raise SettingsError(
+                f"The exchange {exchange!r} is of the type {kind!r}; there are "
+                f"{', '.join(sorted(self.exchange_types))}."
+            )
+        known = routes.declare_exchange(exchange, kind)
+        if known != kind:
+            raise ExchangeMismatch(
+                f"The exchange {exchange!r} is declared as {kind!r} here, and is {known!r} to "
+                "those who have bound queues to it. Say the same everywhere; or delete it first: "
+                f"kombu.Exchange({exchange!r})(channel).delete()."
+            )
 
     def queue_bind(
         self,
         queue: str,
         exchange: str | None = None,
         routing_key: str = "",
-        arguments: dict[str, Any] | None = None,
+        arguments: dict[str, Any] | None = None,  # noqa: ARG002 - kombu's
         **_: Any,  # noqa: ANN401 - kombu's
     ) -> None:
         """Bind the queue to the exchange, for all processes."""
-        exchange = exchange or "amq.direct"
         # always: another process may have deleted the queue, and the binding with it
-        self.connection.routes.bind(exchange, routing_key or "", queue)
-        self.state.binding_declare(queue, exchange, routing_key, arguments)
+        self.transport.routes.bind(exchange or "amq.direct", routing_key or "", queue)
 
     def queue_unbind(
         self,
@@ -116,43 +179,86 @@ class Topology(virtual.Channel):
         **_: Any,  # noqa: ANN401
     ) -> None:
         """Take the binding back, for all processes."""
-        exchange = exchange or "amq.direct"
-        self.connection.ephemeral.unbind(exchange, routing_key or "", queue)
-        self.state.binding_delete(queue, exchange, routing_key)
+        self.transport.ephemeral.unbind(exchange or "amq.direct", routing_key or "", queue)
 
     def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - kombu's
         """Delete the exchange and its bindings; the queues stay."""
-        self.connection.ephemeral.unbind_exchange(exchange)
-        self.state.exchanges.pop(exchange, None)
+        self.transport.routes.forget_exchange(exchange)
+        self.transport.ephemeral.delete_exchange(exchange)
 
     def list_bindings(self) -> list[tuple[str, str, str]]:
         """All bindings, of all processes, as queue, exchange and routing key."""
-        return [(queue, name, key) for name, key, queue in self.connection.ephemeral.all_bindings()]
+        return [(queue, name, key) for name, key, queue in self.transport.ephemeral.all_bindings()]
 
     # -- routes -----------------------------------------------------------------------------------
 
     def _route(
-        self, message: dict[str, Any], exchange: str, routing_key: str
+        self, message: Payload, exchange: str, routing_key: str
     ) -> tuple[list[str], list[str]]:
-        """The ephemeral and the durable queues that the message goes to."""
-        is_transient = message["properties"].get("delivery_mode") == _TRANSIENT
-        if not exchange:
-            if self.connection.routes.is_ephemeral(routing_key):
-                return [routing_key], []
+        """The queues that get the message itself, which are ephemeral, and those that get a job.
+
+        A task is a job in whatever queue: it must not be lost, whatever its delivery mode.
+
+        Raises:
+            UnroutableMessage: Nobody takes it, and it is to be kept.
+        """
+        is_job = is_task(message)
+        may_be_lost = message["properties"].get("delivery_mode") == _TRANSIENT and not is_job
+        if exchange:
+            kind, queues = self._bound(exchange, routing_key, may_be_lost=may_be_lost)
+            # a command to whoever listens
+            may_be_lost = may_be_lost or (kind == "fanout" and not is_job)
+        else:
+            queues = self._named(routing_key, may_be_lost=may_be_lost)
+        if not queues and not may_be_lost:
+            self._miss(exchange, routing_key)
+        for queue, ephemeral in queues.items():
+            if ephemeral is not None and ephemeral.message_ttl is not None:
+                self._message_ttls[queue] = ephemeral.message_ttl
+        passing = [
+            name for name, ephemeral in queues.items() if ephemeral is not None and not is_job
+        ]
+        return passing, [name for name in queues if name not in passing]
+
+    def _named(self, queue: str, *, may_be_lost: bool) -> dict[str, EphemeralQueue | None]:
+        """The queue of that name; none for a message that may be lost, if there is none."""
+        if not queue:
+            return {}
+        routes = self.transport.routes
+        kind = routes.ephemeral(queue)
+        if kind is None:
             # What is transient and meant for a queue that is gone is dropped, as RabbitMQ drops it:
             # the reply to a client that did not wait. What is persistent is never lost.
-            if is_transient and not self.connection.routes.is_durable(routing_key):
-                return [], []
-            self.connection.routes.declare_durable(routing_key)
-            return [], [routing_key]
-        kind = self.typeof(exchange)
-        # Events, that is; a command or a reply is heard by whoever has just begun to listen.
-        may_be_old = is_transient and kind.type == "topic"
-        bindings = self.connection.routes.bindings(exchange, may_be_old=may_be_old)
-        table = [kind.prepare_bind(one.queue, exchange, one.routing_key, None) for one in bindings]
-        matched = set(kind.lookup(table, exchange, routing_key, None)) if bindings else set()
-        ephemeral = {one.queue for one in bindings if one.is_ephemeral}
-        return sorted(matched & ephemeral), sorted(matched - ephemeral)
+            if may_be_lost and not routes.is_durable(queue):
+                return {}
+            routes.declare_durable(queue)
+        return {queue: kind}
+
+    def _bound(
+        self, exchange: str, routing_key: str, *, may_be_lost: bool
+    ) -> tuple[str, dict[str, EphemeralQueue | None]]:
+        """The exchange's type, and the queues that it gives the message to."""
+        routes = self.transport.routes
+        kind, bindings = routes.bindings(exchange, may_be_old=may_be_lost)
+        router = self.exchange_types[kind]
+        table = [
+            router.prepare_bind(one.queue, exchange, one.routing_key, None) for one in bindings
+        ]
+        matched = set(router.lookup(table, exchange, routing_key, None)) if bindings else set()
+        return kind, {one.queue: one.ephemeral for one in bindings if one.queue in matched}
+
+    def _miss(self, exchange: str, routing_key: str) -> None:
+        """Say that a message that is to be kept has nowhere to go."""
+        text = (
+            f"No queue takes a message for the exchange {exchange!r} with the routing key "
+            f"{routing_key!r}, so it is not stored. Start a worker that declares the queue and "
+            "binds it, or declare it here (declare=[queue], task_queues)."
+        )
+        if self.transport.settings.unroutable == "raise":
+            raise UnroutableMessage(text)
+        if (exchange, routing_key) not in _missed and len(_missed) < _MISSES:
+            _missed.add((exchange, routing_key))
+            logger.error("%s (unroutable='log')", text)
 
 
 def _seconds(milliseconds: float | None) -> float | None:

@@ -50,8 +50,8 @@ def transaction(connection: Any) -> Iterator[Any]:  # noqa: ANN401 - of many kin
 
     Raises:
         TransactionError: The connection is none of these. In the block, from ``delay()``: it is in
-            no transaction, or on another server than the broker's; or the queue is an ephemeral
-            one. Nothing was stored then. An error of your driver or framework comes as it is.
+            no transaction, or on another server than the broker's. Nothing was stored then. An
+            error of your driver or framework comes as it is.
     """
     own = Transaction(borrow(connection))
     token = _current.set(own)
@@ -63,31 +63,22 @@ def transaction(connection: Any) -> Iterator[Any]:  # noqa: ANN401 - of many kin
         _current.reset(token)
 
 
-def transaction_for(
-    message: Payload, ephemeral: list[str], durable: list[str]
-) -> Transaction | None:
+def transaction_for(message: Payload, queues: list[str]) -> Transaction | None:
     """The transaction that the message is to be a part of, None for none.
 
     Args:
         message: The message.
-        ephemeral: The ephemeral queues that it goes to.
-        durable: The others.
+        queues: The queues in which it becomes a job.
 
     Raises:
         TransactionError: It cannot be.
     """
-    current, is_task = _current.get(), "task" in message["headers"]
-    if current is None or current.is_over or not (durable or is_task):
+    current = _current.get()
+    if current is None or current.is_over or not queues:
         return None
     if _continues_the_running_task(message):
         return None
     current.check_thread()
-    if ephemeral and is_task:
-        raise TransactionError(
-            f"The queue {ephemeral[0]!r} is exclusive, auto-delete or expires: what is in it goes "
-            "with its consumer, so it is no place for a job of a transaction. Send the task after "
-            "the block."
-        )
     return current
 
 

@@ -6,7 +6,7 @@ from celery_mysqllock.jobs.bell import Bell
 from celery_mysqllock.jobs.consumer import Consumer
 from celery_mysqllock.jobs.control import Control
 from celery_mysqllock.jobs.enlisted import EnlistedJobs, News
-from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueues
+from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueue, EphemeralQueues
 from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
 from celery_mysqllock.jobs.job import ClaimedJob, Placement, Settlement
 from celery_mysqllock.jobs.lines import OrderKey
@@ -39,6 +39,7 @@ __all__ = [
     "ConsumerStatus",
     "Control",
     "EnlistedJobs",
+    "EphemeralQueue",
     "EphemeralQueues",
     "Inspection",
     "Job",

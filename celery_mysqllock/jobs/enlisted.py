@@ -11,7 +11,7 @@ from celery_mysqllock.jobs.unique import UniqueJobs
 from celery_mysqllock.mysql.borrowed.session import BorrowedSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from celery_mysqllock.jobs.lines import OrderKey
     from celery_mysqllock.jobs.lock_names import LockNames
@@ -116,6 +116,12 @@ class EnlistedJobs(JobTable):
             raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
         self._news.add(queue, **options)
         return stored.row_id
+
+    def put_each(self, queues: Mapping[str, float | None], message: str, **options: Any) -> None:  # noqa: ANN401 - as in JobTable
+        """As ``put``, a job in each of the queues."""
+        for queue, lifetime in queues.items():
+            self.put(queue, message, lifetime=lifetime, **options)
+            options["unique"] = None
 
     def _on_commit(self) -> None:
         news, self._news = self._news, News()

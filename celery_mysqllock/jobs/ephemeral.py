@@ -19,12 +19,30 @@ _BATCH = 100
 _SOON = 10
 
 
-class Binding(NamedTuple):
-    """A queue that is bound to an exchange."""
+class EphemeralQueue(NamedTuple):
+    """What is known of an ephemeral queue.
 
+    Attributes:
+        message_ttl: Seconds that its messages are kept, None for ever.
+    """
+
+    message_ttl: float | None
+
+
+class Binding(NamedTuple):
+    """A queue that is bound to an exchange.
+
+    Attributes:
+        kind: The exchange's type, None where nobody has noted it.
+        routing_key: The key with which it is bound.
+        queue: The queue.
+        ephemeral: The queue, when it is ephemeral.
+    """
+
+    kind: str | None
     routing_key: str
     queue: str
-    is_ephemeral: bool
+    ephemeral: EphemeralQueue | None
 
 
 class EphemeralQueues:
@@ -102,7 +120,12 @@ class EphemeralQueues:
 
     def exists(self, queue: str) -> bool:
         """Whether there is an ephemeral queue of that name."""
-        return bool(self._session.value(self._sql["exists"], {"queue": queue}))
+        return self.find(queue) is not None
+
+    def find(self, queue: str) -> EphemeralQueue | None:
+        """The ephemeral queue of that name, None when there is none."""
+        rows = self._session.query(self._sql["find_queue"], {"queue": queue})
+        return EphemeralQueue(_seconds(rows[0][0])) if rows else None
 
     def delete(self, queue: str) -> None:
         """Delete the queue with its messages and bindings; nothing when it is gone."""
@@ -201,14 +224,37 @@ class EphemeralQueues:
         """Take the binding back, whoever made it."""
         self._change("unbind", exchange=exchange, routing_key=routing_key, queue=queue)
 
-    def unbind_exchange(self, exchange: str) -> None:
-        """Take all bindings of the exchange back."""
-        self._change("unbind_exchange", exchange=exchange)
-
     def bindings(self, exchange: str) -> list[Binding]:
         """What is bound to the exchange."""
         rows = self._session.query(self._sql["bindings"], {"exchange": exchange})
-        return [Binding(key, queue, bool(ephemeral)) for key, queue, ephemeral in rows]
+        return [
+            Binding(kind, key, queue, EphemeralQueue(_seconds(ttl)) if is_ephemeral else None)
+            for kind, key, queue, is_ephemeral, ttl in rows
+        ]
+
+    # -- exchanges --------------------------------------------------------------------------------
+
+    def declare_exchange(self, exchange: str, kind: str) -> str:
+        """Note for all processes of which type the exchange is; the type that it has.
+
+        One to which nothing is bound takes the new type, another one keeps its own.
+        """
+        known = self.exchange_type(exchange)
+        if known != kind:
+            change = "declare_exchange" if known is None else "change_exchange"
+            self._change(change, exchange=exchange, kind=kind)
+            known = self.exchange_type(exchange)
+        return known or kind
+
+    def exchange_type(self, exchange: str) -> str | None:
+        """The exchange's type, None when nobody has declared it."""
+        kind: str | None = self._session.value(self._sql["exchange_type"], {"exchange": exchange})
+        return kind
+
+    def delete_exchange(self, exchange: str) -> None:
+        """Take all bindings of the exchange back, and forget it."""
+        for statement in ("unbind_exchange", "delete_exchange"):
+            self._change(statement, exchange=exchange)
 
     def all_bindings(self) -> list[tuple[str, str, str]]:
         """All bindings, as exchange, routing key and queue."""
@@ -216,6 +262,10 @@ class EphemeralQueues:
 
     def _change(self, statement: str, **values: Any) -> int:  # noqa: ANN401 - SQL values
         return retried(lambda: self._session.execute(self._sql[statement], values))
+
+
+def _seconds(value: Any) -> float | None:  # noqa: ANN401 - a Decimal of the driver
+    return None if value is None else float(value)
 
 
 def table_names(jobs: str) -> dict[str, str]:

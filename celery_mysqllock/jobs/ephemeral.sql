@@ -19,8 +19,8 @@ SET owner = NULL, touched_at = CURRENT_TIMESTAMP(6),
     expires = IF(auto_delete, LEAST(COALESCE(expires, %(soon)s), %(soon)s), expires)
 WHERE queue = %(queue)s AND owner = %(owner)s;
 
--- name: exists
-SELECT COUNT(*) FROM {ephemeral_queues} WHERE queue = %(queue)s;
+-- name: find_queue
+SELECT message_ttl FROM {ephemeral_queues} WHERE queue = %(queue)s;
 
 -- name: put
 -- A message for each of the queues that are ephemeral; those of them that are gone get none.
@@ -80,10 +80,27 @@ DELETE FROM {bindings} WHERE queue = %(queue)s;
 DELETE FROM {bindings} WHERE exchange = %(exchange)s;
 
 -- name: bindings
--- What is bound to an exchange, and whether the queue is ephemeral.
-SELECT b.routing_key, b.queue, e.queue IS NOT NULL
-FROM {bindings} AS b LEFT JOIN {ephemeral_queues} AS e ON e.queue = b.queue
+-- What is bound to an exchange, of which type that is, and whether the queue is ephemeral.
+SELECT x.type, b.routing_key, b.queue, e.queue IS NOT NULL, e.message_ttl
+FROM {bindings} AS b
+LEFT JOIN {ephemeral_queues} AS e ON e.queue = b.queue
+LEFT JOIN {exchanges} AS x ON x.exchange = b.exchange
 WHERE b.exchange = %(exchange)s;
+
+-- name: exchange_type
+SELECT type FROM {exchanges} WHERE exchange = %(exchange)s;
+
+-- name: declare_exchange
+INSERT IGNORE INTO {exchanges} (exchange, type) VALUES (%(exchange)s, %(kind)s);
+
+-- name: change_exchange
+-- One to which queues are bound keeps its type.
+UPDATE {exchanges} SET type = %(kind)s
+WHERE exchange = %(exchange)s
+  AND NOT EXISTS (SELECT 1 FROM {bindings} WHERE exchange = %(exchange)s);
+
+-- name: delete_exchange
+DELETE FROM {exchanges} WHERE exchange = %(exchange)s;
 
 -- name: all_bindings
 SELECT exchange, routing_key, queue FROM {bindings} WHERE exchange <> '';

@@ -22,7 +22,7 @@ from celery_mysqllock.jobs.unique import UniqueJobs, UniqueKey
 from celery_mysqllock.mysql import used_by
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from celery_mysqllock.jobs.job import Placement
     from celery_mysqllock.jobs.lines import OrderKey
@@ -140,6 +140,39 @@ class JobTable(OrderedJobs):
             stored = UniqueJobs(self._session, self._sql).insert_once(statement, values)
         if stored.rows != 1:
             raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
+
+    def put_each(self, queues: Mapping[str, float | None], message: str, **options: Any) -> None:  # noqa: ANN401 - as put
+        """As ``put``, a job in each of the queues: in one transaction, all or none.
+
+        Args:
+            queues: Each with the lifetime of its job.
+            message: The text.
+            options: As in ``put``; the first queue's job gets the unique key.
+        """
+        left = dict(queues)
+        if options.get("unique") is not None or len(left) == 1:
+            # whoever tries again meets its own key, and stores nothing twice
+            first = next(iter(left))
+            self.put(first, message, lifetime=left.pop(first), **options)
+            options["unique"] = None
+        if left:
+            retried(lambda: self._store_each(left, message, options))
+        for queue in left:
+            self.announce(queue, message, **options)
+
+    def _store_each(
+        self, queues: Mapping[str, float | None], message: str, options: Mapping[str, Any]
+    ) -> None:
+        with self._session.undivided():
+            self._session.execute("BEGIN")
+            try:
+                for queue, lifetime in queues.items():
+                    self.store(queue, message, lifetime=lifetime, **options)
+                self._session.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(DatabaseError):
+                    self._session.execute("ROLLBACK")
+                raise
 
     def announce(
         self,
