@@ -10,15 +10,22 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from benchmarks.victims import kill_a_session
+from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from benchmarks.fleet import Fleet
     from celery_mysqllock.devserver import DevServer
+    from celery_mysqllock.devserver.network import Network
 
 _RESTART = 1.0  # seconds until a killed program is followed by another
 _DOWN = 1.0  # seconds for which a killed server is down, at most; its recovery comes on top
+_AWAY = 1.0  # seconds for which the table has another name, at most
+_LOCKED = 7.0  # seconds for which somebody has the table: longer than a session waits for it
+_PATIENCE = 60  # seconds to wait for the table
+_NONSENSE = 0.5  # seconds for which something else answers instead of the server
+_PAGE = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
 
 
 @dataclass
@@ -45,11 +52,13 @@ class Campaign:
         fleet: The programs.
         server: Their server, which gets killed too.
         plan: The faults of one round, which is shuffled each time. A fault is what it hits and
-            how: ``session killed``, ``server killed``, ``server restarted``, or a kind of the
-            fleet's programs with ``killed`` or ``frozen``.
+            how: ``session killed``, ``server killed``, ``server restarted``, ``table renamed``,
+            ``table locked``, ``network silent``, ``network nonsense``, or a kind of the fleet's
+            programs with ``killed`` or ``frozen``.
         frozen_for: Seconds for which a program is frozen.
         gap: Mean seconds between two faults.
         spare: Of a kind of programs so many are always left awake.
+        network: What the programs reach the server through, where the plan has faults of it.
     """
 
     def __init__(  # noqa: PLR0913 - each is named at the call
@@ -61,6 +70,7 @@ class Campaign:
         frozen_for: float,
         gap: float,
         spare: int,
+        network: Network | None = None,
     ) -> None:
         self.faults: list[Fault] = []
         self._fleet = fleet
@@ -69,6 +79,8 @@ class Campaign:
         self._frozen_for = frozen_for
         self._gap = gap
         self._spare = spare
+        self._network = network
+        self._is_table_locked = False
         self._round: list[str] = []
         self._order = count()
         self._later: list[tuple[float, int, Callable[[], object]]] = []
@@ -102,6 +114,12 @@ class Campaign:
             return self._kill_session()
         if victim == "server":
             return self._kill_server() if how == "killed" else self._restart_server()
+        if victim == "table":
+            if self._is_table_locked:
+                return None
+            return self._rename_table() if how == "renamed" else self._lock_table()
+        if victim == "network":
+            return self._silence() if how == "silent" else self._answer_nonsense()
         return self._kill(victim) if how == "killed" else self._freeze(victim)
 
     def _after(self, seconds: float, action: Callable[[], object]) -> None:
@@ -134,7 +152,8 @@ class Campaign:
 
     def _kill_session(self) -> Fault | None:
         at = time.monotonic()
-        killed = kill_a_session(self._server.url, self._fleet.by_group())
+        client_port = (lambda port: port) if self._network is None else self._network.client_port
+        killed = kill_a_session(self._server.url, self._fleet.by_group(), client_port)
         if killed is None:
             return None
         victims = self._fleet.names() if killed.program is None else frozenset({killed.program})
@@ -152,4 +171,54 @@ class Campaign:
         fault = Fault("server restarted", time.monotonic(), self._fleet.names())
         self._server.restart()
         fault.until = time.monotonic()
+        return fault
+
+    def _rename_table(self) -> Fault:
+        fault = Fault("table renamed", time.monotonic(), self._fleet.names())
+        with self._patient_session() as session:
+            session.execute("RENAME TABLE jobs TO jobs_away")
+            time.sleep(random.uniform(0, _AWAY))  # noqa: S311 - no secret
+            session.execute("RENAME TABLE jobs_away TO jobs")
+        fault.until = time.monotonic()
+        return fault
+
+    def _lock_table(self) -> Fault:
+        fault = Fault("table locked", time.monotonic(), self._fleet.names(), float("inf"))
+        session = self._patient_session()
+
+        def unlock() -> None:
+            session.close()
+            self._is_table_locked = False
+            fault.until = time.monotonic()
+
+        session.execute("LOCK TABLES jobs WRITE")
+        self._is_table_locked = True
+        self._after(_LOCKED, unlock)
+        return fault
+
+    def _patient_session(self) -> Session:
+        """A session that waits for the end of the statements in which consumers sleep."""
+        session = Session(Address.parse(self._server.url), patience=_PATIENCE).open()
+        session.execute("SET SESSION lock_wait_timeout = %s", (_PATIENCE,))
+        return session
+
+    def _silence(self) -> Fault | None:
+        if self._network is None:
+            return None
+        self._network.forget()
+        at = time.monotonic()
+        return Fault("network silent", at, self._fleet.names(), at)
+
+    def _answer_nonsense(self) -> Fault | None:
+        if self._network is None:
+            return None
+        network = self._network
+        fault = Fault("network nonsense", time.monotonic(), self._fleet.names(), float("inf"))
+
+        def stop() -> None:
+            network.answer(None)
+            fault.until = time.monotonic()
+
+        network.answer(_PAGE)
+        self._after(_NONSENSE, stop)
         return fault

@@ -11,7 +11,7 @@ from celery_mysqllock.exceptions import NoSuchSession
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class KilledSession(NamedTuple):
@@ -21,12 +21,15 @@ class KilledSession(NamedTuple):
     program: str | None
 
 
-def kill_a_session(url: str, programs: Mapping[int, str]) -> KilledSession | None:
+def kill_a_session(
+    url: str, programs: Mapping[int, str], client_port: Callable[[int], int] = lambda port: port
+) -> KilledSession | None:
     """KILL one session at random; None when there was none.
 
     Args:
         url: The server.
         programs: The programs that it may be of, by the number of their process group.
+        client_port: The port of the program, for the one that the server sees.
     """
     with Session(Address.parse(url)) as session:
         rows = session.query(
@@ -36,7 +39,8 @@ def kill_a_session(url: str, programs: Mapping[int, str]) -> KilledSession | Non
         if not rows:
             return None
         number, host, doing = random.choice(rows)  # noqa: S311 - no secret
-        program = _program_of(int(host.rpartition(":")[2] or 0), programs)
+        port = client_port(int(host.rpartition(":")[2] or 0))
+        program = _program_of(port, programs)
         try:
             session.execute("KILL %s", (number,))
         except NoSuchSession:

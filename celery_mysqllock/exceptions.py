@@ -165,7 +165,10 @@ class JobTableError(MySQLLockError):
 class TableMissing(JobTableError, DatabaseError):
     """The job table does not exist. Run: celery -A <app> mysqllock migrate."""
 
-    # while it is renamed, restored, or exchanged for another one
+
+class TableGone(TableMissing):
+    """A table is not there: renamed for a moment, or never made (mysqllock migrate makes it)."""
+
     is_passing = True
 
 

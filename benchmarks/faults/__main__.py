@@ -22,6 +22,7 @@ from benchmarks.notes import Reader
 from benchmarks.programs import Programs
 from celery_mysqllock.devserver import DevServer
 from celery_mysqllock.devserver.choice import choose
+from celery_mysqllock.devserver.network import Network
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
 
@@ -67,13 +68,17 @@ def run(console: Console, options: argparse.Namespace, server: DevServer, notes:
     with Session(Address.parse(server.url)) as session:
         Migrations(session).apply()
         version = session.server
+        # A default that must not matter: what does not commit by itself is lost.
+        session.execute("SET GLOBAL autocommit = 0")
+    network = Network(server.url)
     environment = {
-        "BROKER_URL": server.url,
+        "BROKER_URL": network.url,
         "BROKER_OPTIONS": json.dumps({"session_timeout": SESSION_TIMEOUT}),
         "NOTES": str(notes),
     }
-    with Programs(notes, environment) as programs:
-        siege = Siege(options, server, Fleet(programs, _commands(options)), Reader(notes))
+    with network, Programs(notes, environment) as programs:
+        fleet = Fleet(programs, _commands(options))
+        siege = Siege(options, server, fleet, Reader(notes), network)
         siege.lay(console)
     title = f"faults on {version}, {time.monotonic() - began:.0f} s"
     is_right = report(console, title, siege.ledger, siege.faults, rows_left(server.url))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.fleet import Fleet
     from benchmarks.notes import Reader
     from celery_mysqllock.devserver import DevServer
+    from celery_mysqllock.devserver.network import Network
 
 SESSION_TIMEOUT = 5  # seconds; short, so that a frozen worker need not be frozen for long
 # Seconds beyond session_timeout for which a frozen worker is frozen: its jobs go to others.
@@ -29,7 +30,8 @@ _PLAN = (
     *("session killed",) * 5,
     *("producer killed",) * 2,
     *("worker frozen",) * 2,
-    "server killed",
+    *("table renamed",) * 2,
+    *("network silent", "network nonsense", "table locked", "server killed"),
 )
 _TICK = 0.1  # seconds between two looks
 _STARTUP = 60.0  # seconds for the workers' start
@@ -44,6 +46,7 @@ class Siege:
         server: The fleet's server.
         fleet: Workers and producers.
         reader: Reads their notes.
+        network: What they reach the server through.
 
     Attributes:
         ledger: What was confirmed and what ran.
@@ -52,7 +55,12 @@ class Siege:
     """
 
     def __init__(
-        self, options: argparse.Namespace, server: DevServer, fleet: Fleet, reader: Reader
+        self,
+        options: argparse.Namespace,
+        server: DevServer,
+        fleet: Fleet,
+        reader: Reader,
+        network: Network,
     ) -> None:
         self.ledger = Ledger()
         self.fallen: list[str] = []
@@ -67,6 +75,7 @@ class Siege:
             frozen_for=SESSION_TIMEOUT + _BEYOND,
             gap=options.gap,
             spare=1,
+            network=network,
         )
 
     @property

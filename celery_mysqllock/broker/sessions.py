@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Seconds after which the server ends the main session when it hears nothing: as long may rows stay
+# locked that it was changing when the network went quiet. A producer that rests gets a new one.
+_MAIN_IDLE = 120
+
 
 class Sessions:
     """Opens what a connection needs when it needs it: a producer has one session, no thread.
@@ -74,7 +78,7 @@ class Sessions:
         self._throughput = Throughput()
         self._closed = False
         self.bell: Bell | None = None
-        self.main = Session(address).open()
+        self.main = Session(address, idle_timeout=_MAIN_IDLE, renews=True).open()
         try:
             self._check_server()
             self.names = LockNames.of(self.main, settings.table)

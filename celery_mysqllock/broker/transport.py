@@ -23,9 +23,14 @@ from celery_mysqllock.exceptions import (
     CannotConnect,
     ConnectionLost,
     DatabaseError,
+    Interrupted,
     MySQLLockError,
     ReadOnlyServer,
     ServerFull,
+    StatementTimeout,
+    TableGone,
+    TableMissing,
+    TransientError,
 )
 from celery_mysqllock.mysql.address import DEFAULT_PORT
 
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+#: The job tables that this process has been connected to.
+_SEEN: set[tuple[str, str]] = set()
 # How many messages the event loop delivers before it looks after the other things it has to do.
 _ROUND = 100
 # Seconds until ephemeral messages are asked for again that the server could not give out.
@@ -61,8 +68,12 @@ class Transport(virtual.Transport):
     driver_type = "mysqllock"
     driver_name = "PyMySQL"
     # Celery connects again after these, and to the next URL where there are several: the connection
-    # is gone, or its server takes no writes, which for a broker is the same.
-    connection_errors = (ConnectionLost, CannotConnect, ReadOnlyServer, ServerFull)
+    # is gone, or its server takes no writes, which for a broker is the same. What passes is among
+    # them: any other error ends a worker, and here nothing was done, so that it may be done again.
+    connection_errors = (
+        *(ConnectionLost, CannotConnect, ReadOnlyServer, ServerFull),
+        *(TransientError, TableGone, StatementTimeout, Interrupted),
+    )
     implements = virtual.Transport.implements.extend(
         asynchronous=True,
         exchange_type=frozenset({"direct", "topic", "fanout"}),
@@ -95,9 +106,18 @@ class Transport(virtual.Transport):
             TableMissing, TableMismatch: There is no job table of this release's shape.
             DatabaseError: The server is too old.
         """
-        self._sessions = Sessions(
-            address_of(self.client), self.settings, on_ring=self._on_ring, on_lost=self.lose
-        )
+        address = address_of(self.client)
+        place = (str(address), self.settings.table)
+        try:
+            self._sessions = Sessions(
+                address, self.settings, on_ring=self._on_ring, on_lost=self.lose
+            )
+        except TableMissing as error:
+            if place in _SEEN:
+                # renamed or restored just now; who has worked with it waits for it
+                raise CannotConnect(str(error)) from error
+            raise
+        _SEEN.add(place)
         self._routes, self._error = None, None
         connection: Transport = super().establish_connection()
         return connection

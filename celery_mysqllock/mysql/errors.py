@@ -50,7 +50,7 @@ _BY_CODE: dict[int, type[exceptions.MySQLLockError]] = {
         exceptions.MessageTooLarge: (1153, 2020),
         exceptions.AlreadyDone: (1050, 1060, 1061, 1304),
         exceptions.ServerFull: (1021, 1041, 1114),
-        exceptions.TableMissing: (1146,),
+        exceptions.TableGone: (1146,),
         exceptions.TableMismatch: (1054,),
     }.items()
     for code in codes

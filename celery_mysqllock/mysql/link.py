@@ -61,6 +61,7 @@ class Link:
         idle_timeout: As for ``Session``.
         patience: As for ``Session``.
         rest: As for ``Session``.
+        renews: As for ``Session``.
     """
 
     def __init__(
@@ -70,12 +71,16 @@ class Link:
         idle_timeout: int = _IDLE_TIMEOUT,
         patience: float = _PATIENCE,
         rest: float | None = _REST,
+        renews: bool = False,
     ) -> None:
         self.address = address
         self.idle_timeout = idle_timeout
         self.patience = patience
         self._rest = rest
+        self._renews = renews
         self._heard_at = 0.0
+        # blocks that must not go on in another session
+        self._undivided = 0
         self._connection: driver.Connection | None = None
         self._mutex = threading.RLock()
         self._server: Server | None = None
@@ -305,17 +310,24 @@ class Link:
         if connection is None:
             raise ConnectionLost(f"The session with {self.address} is closed.")
         if self._rest is not None and time.monotonic() - self._heard_at > self._rest:
-            self._heard_at = time.monotonic()
-            self._ask(connection)
+            return self._after_rest(connection)
         return connection
 
-    def _ask(self, connection: driver.Connection) -> None:
-        """Have the server give a sign of life, soon."""
-        with driver.patience(connection, min(self.patience, _SIGN_OF_LIFE)):
-            try:
+    def _after_rest(self, connection: driver.Connection) -> driver.Connection:
+        """The connection if it gives a sign of life, soon; or a new one where that will do."""
+        self._heard_at = time.monotonic()
+        try:
+            with driver.patience(connection, min(self.patience, _SIGN_OF_LIFE)):
                 connection.ping(reconnect=False)
-            except DRIVER_ERRORS as error:
-                raise self._failed(error) from error
+        except DRIVER_ERRORS as error:
+            failed = self._failed(error)
+            if self._undivided or not self._renews:
+                raise failed from error
+        else:
+            return connection
+        self.close()
+        self.open()
+        return self._usable()
 
 
 _open_links: weakref.WeakSet[Link] = weakref.WeakSet()

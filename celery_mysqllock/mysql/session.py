@@ -30,6 +30,8 @@ class Session(Link):
         rest: Seconds without a statement, 10, after which the server is asked for a sign of life
             before the next one; None for never. It gets ``patience`` or 5 seconds for it: a device
             on the way may have forgotten the connection.
+        renews: Whether the session is opened anew when there is no such sign: for one that holds
+            nothing, no lock and no transaction, while it rests.
     """
 
     def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:  # noqa: ANN401
@@ -173,6 +175,7 @@ class Session(Link):
         with other statements; what an error leaves open is rolled back.
         """
         with self._mutex:
+            self._undivided += 1
             try:
                 yield
             except BaseException:
@@ -180,3 +183,5 @@ class Session(Link):
                     with self._translated() as connection:
                         connection.rollback()
                 raise
+            finally:
+                self._undivided -= 1

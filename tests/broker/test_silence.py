@@ -8,10 +8,10 @@ import pytest
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
+from celery_mysqllock.devserver.network import Network
 from celery_mysqllock.exceptions import ConnectionLost
 from celery_mysqllock.mysql import Address
 from tests.broker.app import note
-from tests.network import Network
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -47,17 +47,7 @@ def test_an_idle_worker_hears_of_jobs_again_though_nobody_told_it_of_the_loss(
     assert not worker.has_ended
 
 
-def test_a_producer_that_rested_sends_once(session: Session, network: Network) -> None:
-    with Connection(network.url) as connection:
-        producer = connection.Producer()
-        producer.publish("first", routing_key="q")
-        network.forget()
-        rest(connection)
-        producer.publish("second", routing_key="q", retry=True, retry_policy={"max_retries": 3})
-        assert session.value("SELECT COUNT(*) FROM jobs") == 2
-
-
-def test_without_retries_the_producer_gets_an_error_that_says_so(
+def test_a_producer_that_rested_sends_once_and_notices_nothing(
     session: Session, network: Network
 ) -> None:
     with Connection(network.url) as connection:
@@ -65,6 +55,20 @@ def test_without_retries_the_producer_gets_an_error_that_says_so(
         producer.publish("first", routing_key="q")
         network.forget()
         rest(connection)
+        producer.publish("second", routing_key="q")
+        assert session.value("SELECT COUNT(*) FROM jobs") == 2
+
+
+def test_a_producer_at_work_gets_an_error_that_says_so(
+    session: Session, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Connection(network.url) as connection:
+        producer = connection.Producer()
+        producer.publish("first", routing_key="q")
+        # the patience of a statement, which nobody wants to wait for
+        main = connection.transport.sessions.main
+        monkeypatch.setattr(main._connection, "_read_timeout", 0.5)  # noqa: SLF001
+        network.forget()
         with pytest.raises(ConnectionLost):
             producer.publish("second", routing_key="q")
         assert session.value("SELECT COUNT(*) FROM jobs") == 1

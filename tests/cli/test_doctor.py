@@ -16,11 +16,11 @@ from celery_mysqllock.cli.checks.examined import Examined
 from celery_mysqllock.cli.checks.finding import Level
 from celery_mysqllock.cli.checks.locking import check_cluster
 from celery_mysqllock.cli.checks.privileges import granted_on
+from celery_mysqllock.devserver.network import Network
 from celery_mysqllock.devserver.program import MARIADB
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
 from tests.cli.test_place import PROGRAM, run
-from tests.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from celery_mysqllock.devserver.network import Network
 from celery_mysqllock.exceptions import LockLost
 from celery_mysqllock.locks import MySQLLock
 from celery_mysqllock.locks.session_hold import SessionHold
 from celery_mysqllock.mysql import Session, used_by
-from tests.network import Network
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

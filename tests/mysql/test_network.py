@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.devserver import DevServer
+from celery_mysqllock.devserver.network import Network
 from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, UnsuitableServer
 from celery_mysqllock.mysql import Address, Session
-from tests.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,6 +105,25 @@ def test_a_session_that_rested_is_asked_before_it_is_used(network: Network) -> N
             session.execute("INSERT INTO t VALUES (1)")
     with Session(Address.parse(network.url)) as session:
         assert session.query("SELECT * FROM t") == []
+
+
+def test_a_session_that_may_is_opened_anew_when_it_was_forgotten(network: Network) -> None:
+    with Session(Address.parse(network.url), rest=0.01, renews=True) as session:
+        before = session.connection_id
+        network.forget()
+        threading.Event().wait(0.02)  # the rest
+        assert session.value("SELECT CONNECTION_ID()") != before
+
+
+def test_it_is_not_in_the_middle_of_a_transaction(network: Network) -> None:
+    with Session(Address.parse(network.url), rest=0.01, renews=True) as session:
+        with session.undivided():
+            session.script("BEGIN; SELECT 1")
+            network.forget()
+            threading.Event().wait(0.02)  # a pause of the whole process, say
+            with pytest.raises(ConnectionLost):
+                session.execute("COMMIT")
+        assert not session.is_open
 
 
 def test_a_session_that_is_used_all_the_time_is_not_asked(url: str) -> None:

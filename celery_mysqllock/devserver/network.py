@@ -7,7 +7,7 @@ import selectors
 import socket
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from celery_mysqllock.mysql import Address
 
@@ -37,6 +37,7 @@ class Network:
         self._cut = self._closed = False
         self._forgotten: set[socket.socket] = set()
         self._from_server: set[socket.socket] = set()
+        self._clients: dict[int, int] = {}
         self._nonsense: bytes | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -84,17 +85,25 @@ class Network:
                 else:
                     self._forward(key)
 
+    def client_port(self, port: int) -> int:
+        """The client's port of the connection that the server sees with this port, else 0."""
+        return self._clients.get(port, 0)
+
     def _connect(self) -> None:
-        client, _ = self._listener.accept()
-        server = socket.create_connection(self._server)
+        client, (_, client_port) = self._listener.accept()
+        try:
+            server = socket.create_connection(self._server)
+        except OSError:  # it is down
+            client.close()
+            return
+        self._clients[server.getsockname()[1]] = client_port
         self._sockets += [client, server]
         self._from_server.add(server)
         self._selector.register(client, selectors.EVENT_READ, server)
         self._selector.register(server, selectors.EVENT_READ, client)
 
     def _forward(self, key: selectors.SelectorKey) -> None:
-        source, target = key.fileobj, key.data
-        assert isinstance(source, socket.socket)
+        source, target = cast("socket.socket", key.fileobj), key.data
         data = b""
         with contextlib.suppress(OSError):
             data = source.recv(65536)
