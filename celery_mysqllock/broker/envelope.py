@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -148,17 +148,12 @@ def read_time(name: str, value: object) -> datetime:
         if found is not None:
             if found.tzinfo is None:
                 found = found.replace(tzinfo=timezone.utc)
-            # Celery compares it with times in other zones: a day has to be left on each side
-            (found - _DAY, found + _DAY)
             return found.astimezone(timezone.utc)
     except (ValueError, TypeError, AttributeError, OverflowError):
-        # said below; there is no such day, or none in another zone
+        # there is no such day, or none in UTC
         pass
     label = name.upper() if name == "eta" else name
     raise InvalidJob(f"The header {name!r} is {shown(value)}; {label} must be a time in ISO 8601.")
-
-
-_DAY = timedelta(days=1)
 
 
 def check_body(body: Any) -> None:  # noqa: ANN401 - whatever was sent

@@ -44,7 +44,8 @@ def write(entry: object) -> None:
 
 @app.task(name="note")
 def note(entry: object) -> None:
-    write(entry)
+    # a half character has no place in a table
+    write(entry.encode("utf-8", "backslashreplace").decode() if isinstance(entry, str) else entry)
 
 
 @app.task(name="stamp")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,14 @@ class Worker:
     @property
     def has_ended(self) -> bool:
         return self._process.poll() is not None
+
+    @property
+    def most_memory(self) -> int:
+        """The most bytes of memory that the worker's main process has ever had."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        most = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert most is not None, status
+        return int(most[1]) * 1024
 
     def await_log(self, text: str, within: float = 30.0) -> None:
         eventually(lambda: text in self.log or self.has_ended, within, f"{text!r} in a log")
