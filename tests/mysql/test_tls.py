@@ -6,6 +6,7 @@ import _ssl
 import ctypes
 import select
 import ssl
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -206,7 +207,10 @@ def test_an_error_that_another_library_left_is_not_the_sessions(encrypting: Addr
         openssl.ERR_set_error(library, reason, None)
 
     with Session(encrypting) as session:
-        for library, reason in (BROKEN_PIPE, UNEXPECTED_END, BAD_MAC):
+        left = [BROKEN_PIPE, BAD_MAC]
+        if sys.version_info < (3, 14):  # which believes in an end for good
+            left.append(UNEXPECTED_END)
+        for library, reason in left:
             for ask in (session.number, session.value):
                 leave(library, reason)
                 assert ask("SELECT SLEEP(0.1)") == 0
