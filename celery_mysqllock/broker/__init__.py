@@ -9,6 +9,7 @@ from celery_mysqllock.broker import (
     rejections,
     remote_control,
     revocation,
+    scheduled,
 )
 from celery_mysqllock.broker.address import read_urls_at_once
 from celery_mysqllock.broker.transport import Transport
@@ -23,4 +24,5 @@ __all__ = [
     "rejections",
     "remote_control",
     "revocation",
+    "scheduled",
 ]

@@ -18,6 +18,7 @@ from celery_mysqllock.jobs.records import (
     JobStatus,
     OpenTransaction,
     QueueStatus,
+    ScheduledJob,
     Selection,
     ServerHealth,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "Placement",
     "QueueStatus",
     "Schedule",
+    "ScheduledJob",
     "Selection",
     "ServerHealth",
     "Settlement",

@@ -18,6 +18,7 @@ from celery_mysqllock.jobs.records import (
     JobStatus,
     OpenTransaction,
     QueueStatus,
+    ScheduledJob,
     Selection,
     ServerHealth,
 )
@@ -25,13 +26,15 @@ from celery_mysqllock.mysql import Statements, free_among
 from celery_mysqllock.settings import check_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from celery_mysqllock.mysql import Session
 
 #: Where counting stops unless more is asked for: some milliseconds for each count.
 COUNT_LIMIT = 100_000
 _NO_LIMIT = 2**63 - 1
+# Of scheduled jobs: how many are looked at, and the bytes of a message that is not shown.
+_LOOKED_AT, _LARGE = 10_000, 65_536
 # How each status is written in a row, and how its jobs are found and ordered.
 _STATUSES = {
     JobStatus.RUNNING: (1, "claimed"),
@@ -121,6 +124,30 @@ class Inspection:
         """Jobs of all queues that consumers have, those claimed first in front."""
         parts = " ".join(self._sql[part] for part in ("jobs", "running", "claimed"))
         return [_job(row) for row in self._session.query(parts, {"limit": limit})]
+
+    def next_due(self, queues: Collection[str], limit: int) -> list[ScheduledJob]:
+        """The scheduled jobs of these queues that are due next, the first in front.
+
+        What comes after the first 10,000 scheduled jobs of all queues is not looked at.
+        """
+        if not queues:
+            return []
+        found = self._session.query(
+            self._sql["next_due"],
+            {"queues": list(queues), "limit": limit, "most": _LOOKED_AT, "bytes": _LARGE},
+        )
+        return [
+            ScheduledJob(
+                id=job_id,
+                message=message,
+                queue=queue,
+                task_id=task_id,
+                priority=HIGHEST_PRIORITY - claim_order,
+                due_at=due_at.replace(tzinfo=timezone.utc),
+                created_at=created_at,
+            )
+            for job_id, message, queue, task_id, claim_order, due_at, created_at in found
+        ]
 
     def ids(self, selection: Selection, limit: int | None = None) -> list[int]:
         """The ids of all jobs of the selection, as in ``jobs``."""

@@ -130,3 +130,16 @@ LIMIT %(limit)s
 AND job.owner IS NULL
 ORDER BY job.claim_order DESC, job.id DESC
 LIMIT %(limit)s
+
+-- name: next_due
+-- The scheduled jobs of some queues that are due next, among the first of all queues: an index has the
+-- order, and no query reads on for ever. Large messages stay where they are.
+SELECT job.id, IF(OCTET_LENGTH(job.message) <= %(bytes)s, job.message, NULL), job.queue,
+       job.task_id, job.claim_order, job.due_at, job.created_at
+FROM (SELECT id FROM {jobs} FORCE INDEX (due)
+      WHERE due_at >= '1000-01-01' AND job_status = 2
+      ORDER BY due_at LIMIT %(most)s) AS next
+JOIN {jobs} AS job ON job.id = next.id
+WHERE job.queue IN %(queues)s
+ORDER BY job.due_at, job.id
+LIMIT %(limit)s;

@@ -80,6 +80,29 @@ class Job:
 
 
 @dataclass(frozen=True)
+class ScheduledJob:
+    """A job that is not due yet.
+
+    Attributes:
+        id: The row's id.
+        message: The row's message; None for a large one.
+        queue: The queue it is in.
+        task_id: The id that its publisher has given its task, None for none.
+        priority: 0 to 9, the greater first.
+        due_at: When it is due, on the server's clock in UTC.
+        created_at: When it was stored, likewise.
+    """
+
+    id: int
+    message: str | None
+    queue: str
+    task_id: str | None
+    priority: int
+    due_at: datetime
+    created_at: datetime
+
+
+@dataclass(frozen=True)
 class QueueStatus:
     """One queue. A count that reaches the inspection's ``count_limit`` means: that many or more.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,6 +69,64 @@ def test_inspect_says_what_a_worker_is_doing(
         assert "mysql://" in said
         assert session.address.password not in said
     assert "1 node online" in celery(url, "status", "--timeout=3")
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_worker_shows_what_is_scheduled_in_its_queues(
+    session: Session, start_worker: Callable[..., Worker], pool: str
+) -> None:
+    due = datetime.now(timezone.utc) + timedelta(hours=1)
+    late.apply_async(("b",), {"seconds": 1.5}, eta=due, task_id="the-id", priority=3)
+    note.apply_async(("elsewhere",), eta=due, queue="elsewhere")
+    deep = "[" * 900 + "]" * 900
+    for message in ('{"task": "note", "args": ["a"]}', "text", f'{{"args": {deep}}}', "[" * 50_000):
+        session.execute(
+            "INSERT INTO jobs (message, job_status, due_at, task_id)"
+            " VALUES (%s, 2, UTC_TIMESTAMP() + INTERVAL 30 MINUTE, 'row')",
+            (message,),
+        )
+    start_worker("--pool", pool)
+    found = eventually(lambda: replies(session.address.url(), "inspect", "scheduled"))[ME]
+    first, *_, last = found
+    assert (first["request"]["name"], first["request"]["args"]) == ("note", ["a"])
+    assert [one["request"]["id"] for one in found] == ["row"] * 4 + ["the-id"]
+    assert last == {
+        "eta": due.isoformat(),
+        "priority": 6,
+        "request": {
+            "id": "the-id",
+            "name": "late",
+            "args": ["b"],
+            "kwargs": {"seconds": 1.5},
+            "type": "late",
+            "hostname": ME,
+            "time_start": None,
+            "acknowledged": False,
+            "delivery_info": {
+                "exchange": "",
+                "routing_key": "celery",
+                "priority": 3,
+                "redelivered": False,
+            },
+            "worker_pid": None,
+        },
+    }
+
+
+def test_what_a_worker_shows_of_the_schedule_is_bounded(
+    session: Session, start_worker: Callable[..., Worker]
+) -> None:
+    for size in (10, 70_000):
+        session.execute(
+            "INSERT INTO jobs (message, job_status, due_at)"
+            " SELECT %s, 2, UTC_TIMESTAMP() + INTERVAL 1 HOUR FROM"
+            " (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900)"
+            " SELECT i FROM n) AS numbers",
+            (json.dumps({"task": "note", "args": ["x" * size]}),),
+        )
+    start_worker("--pool", "solo")
+    found = eventually(lambda: replies(session.address.url(), "inspect", "scheduled"))[ME]
+    assert len(found) == 500
 
 
 def test_control_changes_a_running_worker(
