@@ -74,6 +74,10 @@ class TransientError(DatabaseError):
     is_passing = True
 
 
+class RowsLocked(TransientError):
+    """Somebody else's transaction, or a LOCK TABLES or ALTER TABLE, has locked what this needs."""
+
+
 class Interrupted(DatabaseError):
     """Somebody ended the statement with KILL QUERY; the session lives on."""
 

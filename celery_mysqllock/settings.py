@@ -144,10 +144,13 @@ class BrokerSettings:
         session_timeout: As for locks; after it a vanished host's jobs go back to the queue.
         unroutable: What becomes of a message that no queue takes: ``raise`` an error where it is
             sent, or ``log`` one, once for each exchange and routing key, and drop it.
-        max_deliveries: A job whose worker has died in so many deliveries becomes dead; 0 for no
-            limit.
+        max_deliveries: A job that has begun so often, and whose worker has died or has given it
+            back each time, becomes dead; 0 for no limit.
         retention: For how long acked jobs are kept as finished, such as ``"7d"``, ``"12h"`` or a
             number of seconds; None deletes them at once.
+        unknown_task_grace: For how long a job whose task a worker does not know is left to other
+            workers, such as ``"10m"`` or a number of seconds, before it is dead; None for not at
+            all.
         recovery_grace: Seconds for which a consumer must have been seen dead before its jobs go
             back to the queue, so that a mere reconnect doubles nothing.
         unpacked_limit: Most bytes that a compressed body may unpack to; the job of a larger one
@@ -184,6 +187,11 @@ class BrokerSettings:
         "None, a number of seconds, or a number with s, m, h or d behind it",
         lambda value: value is None or duration(value) is not None,
     )
+    unknown_task_grace: str | float | None = _setting(
+        "10m",
+        "None, a number of seconds, or a number with s, m, h or d behind it",
+        lambda value: value is None or duration(value) is not None,
+    )
     recovery_grace: float = _setting(3.0, "seconds from 1 to 600", _is_number(1, 600))
     unpacked_limit: int = _setting(
         64 * 1024 * 1024, "a whole number of bytes from 1 to 2147483647", _is_whole(1, 2**31 - 1)
@@ -192,7 +200,12 @@ class BrokerSettings:
     @property
     def retention_seconds(self) -> float:
         """For how many seconds acked jobs are kept, 0 for not at all."""
-        return 0.0 if self.retention is None else duration(self.retention) or 0.0
+        return duration(self.retention) or 0.0
+
+    @property
+    def unknown_task_seconds(self) -> float:
+        """For how many seconds jobs of unknown tasks are left to others, 0 for not at all."""
+        return duration(self.unknown_task_grace) or 0.0
 
 
 def read_settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery_mysqllock.broker import (
+    beginnings,
     capacity,
     failures,
     guard,
@@ -18,6 +19,7 @@ read_urls_at_once()
 
 __all__ = [
     "Transport",
+    "beginnings",
     "capacity",
     "failures",
     "guard",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.log import get_logger
@@ -30,6 +30,21 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 
+# Seconds for which a task that the worker does not know is left to others: as long as that has been
+# so already, within these.
+_LEAST_PAUSE, _LONGEST_PAUSE = 5.0, 30.0
+
+
+class Worker(Protocol):
+    """The Celery worker that a channel delivers tasks to."""
+
+    def slots(self) -> int:
+        """How many of the channel's jobs it could run at once now. From any thread."""
+
+    def knows(self, task: str) -> bool:
+        """Whether it has a task of that name."""
+
+
 class Channel(Settling):
     """One channel of a connection to the job table. A delivery tag is the id of a row."""
 
@@ -43,6 +58,8 @@ class Channel(Settling):
         self._no_ack_queues: set[str] = set()
         self._ephemeral_queues: set[str] = set()
         self._ephemeral: deque[tuple[str, rows.Payload]] = deque()
+        self._worker: Worker | None = None
+        self._unknown: set[str] = set()
 
     # -- publish ----------------------------------------------------------------------------------
 
@@ -145,11 +162,19 @@ class Channel(Settling):
     def _consume_jobs(self) -> None:
         if self._stream is None:
             self._stream = self.transport.open_stream()
+            if self._worker is not None:
+                self._stream.run_in(self._worker.slots)
             self.set_window(self.qos.window)
         queues = [q for q in self._active_queues if q not in self._ephemeral_queues]
         # before it claims, so that a prefetch count which is set next comes in time
         self.transport.show_queues(self, queues)
         self._stream.consume(queues)
+
+    def serve(self, worker: Worker) -> None:
+        """Deliver to that Celery worker, which says by ``note_beginning`` what it runs."""
+        self._worker = worker
+        if self._stream is not None:
+            self._stream.run_in(worker.slots)
 
     def set_window(self, window: int) -> None:
         """Have at most so many claimed jobs out."""
@@ -223,7 +248,10 @@ class Channel(Settling):
         job = self._stream.take() if self._stream is not None else None
         if job is None:
             return False
-        if (claimed := self._read(job)) is not None:
+        if (claimed := self._read(job)) is not None and self._is_known(job, claimed):
+            if self._worker is None:
+                # nobody will say when it begins
+                self.note_beginning(job.id)
             self.transport._deliver(claimed, job.queue)  # noqa: SLF001
             if job.queue in self._no_ack_queues:
                 self._settle_ack(job.id)
@@ -253,6 +281,31 @@ class Channel(Settling):
             fitting(reason),
         )
         self._settle_bury(job.id, reason)
+
+    def _is_known(self, job: ClaimedJob, payload: rows.Payload) -> bool:
+        """Whether to deliver; otherwise the job was left to workers that know its task.
+
+        While a fleet is replaced, one of an older release may get a newer one's task. Celery
+        rejects it, and it is dead. What nobody has known for ``unknown_task_grace`` is delivered.
+        """
+        task = payload["headers"].get("task")
+        if self._worker is None or not isinstance(task, str) or self._worker.knows(task):
+            return True
+        deferred_for = job.deferred_for or 0
+        grace = self.transport.settings.unknown_task_seconds
+        if deferred_for >= grace:
+            return True
+        if task not in self._unknown:
+            self._unknown.add(task)
+            logger.warning(
+                "This worker knows no task %r. Its jobs are left to other workers, and are dead "
+                "when none has known it for %g s (unknown_task_grace).",
+                task,
+                grace,
+            )
+        pause = min(max(_LEAST_PAUSE, deferred_for), _LONGEST_PAUSE, grace - deferred_for)
+        self._settle_aside(job.id, pause, is_unknown=True)
+        return False
 
     def _place(self, job: ClaimedJob, placement: Placement) -> None:
         """Give a claimed job to the queue or the time that its row names."""

@@ -224,7 +224,7 @@ def _stamp(payload: Payload, job: ClaimedJob) -> None:
     info = payload["properties"].setdefault("delivery_info", {})
     info.setdefault("exchange", "")
     info.setdefault("routing_key", job.queue)
-    info["redelivered"] = job.deliveries > 0
+    info["redelivered"] = job.is_redelivered
     info["delivery_count"] = job.deliveries
     payload["properties"]["delivery_tag"] = job.id
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from celery_mysqllock.broker.running import busy_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from celery_mysqllock.broker.channel import Channel
     from celery_mysqllock.broker.delivery import Delivery
@@ -47,6 +47,11 @@ class Prefetch:
     def window(self) -> int:
         """How many messages may be unacknowledged now; a cap where there is no limit."""
         return self._window
+
+    @property
+    def unacked(self) -> Container[int | str]:
+        """The delivery tags of the messages that are out."""
+        return self._unacked
 
     @property
     def is_bound(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from celery_mysqllock.broker.node import node_name
 from celery_mysqllock.exceptions import (
     ConnectionLost,
     DatabaseError,
+    MissingPrivilege,
     MySQLLockError,
     SettingsError,
+    UnsuitableServer,
 )
 from celery_mysqllock.jobs import (
     Bell,
@@ -77,6 +80,7 @@ class Sessions:
         self._streams = 0
         self._throughput = Throughput()
         self._closed = False
+        self._locks = False
         self.bell: Bell | None = None
         self.main = Session(address, idle_timeout=_MAIN_IDLE, renews=True).open()
         try:
@@ -181,15 +185,24 @@ class Sessions:
             name=node_name(),
         )
         consumer.start()
-        self.bell = Bell(
+        try:
+            self.bell = self._start_bell()
+        except BaseException:
+            # nobody would know of it: alive, and in line to do the housekeeping
+            consumer.stop(self.main)
+            raise
+        return consumer
+
+    def _start_bell(self) -> Bell:
+        bell = Bell(
             Session(self.address, idle_timeout=self._settings.session_timeout),
             self.names,
             self.ephemeral.has_work(),
             on_ring=self._on_ring,
             on_error=self._on_lost,
         )
-        self.bell.start()
-        return consumer
+        bell.start()
+        return bell
 
     def open_stream(self, on_jobs: Callable[[], None], on_dry: Callable[[], None]) -> Stream:
         """A stream of claimed jobs for a channel, on a session of its own; errors as above."""
@@ -201,6 +214,7 @@ class Sessions:
             on_dry=on_dry,
             on_end=self._on_stream_end,
             is_alone=lambda: self._streams == 1,
+            max_deliveries=self._settings.max_deliveries,
         )
         stream.start()
         with self._mutex:
@@ -209,7 +223,27 @@ class Sessions:
 
     def _open_table(self) -> tuple[Session, JobTable]:
         session = Session(self.address, idle_timeout=self._settings.session_timeout).open()
-        return session, self._job_table(session)
+        try:
+            table = self._job_table(session)
+            self._check_locking(table)
+        except BaseException:
+            session.close()
+            raise
+        return session, table
+
+    def _check_locking(self, table: JobTable) -> None:
+        """Make sure, once, that two consumers never claim the same job."""
+        if self._locks:
+            return
+        # a consumer of few privileges finds out at its first claim
+        with contextlib.suppress(MissingPrivilege):
+            if not table.skips_locked(self.main):
+                raise UnsuitableServer(
+                    f"{self.address} is {self.main.server}, and its SKIP LOCKED does not lock or "
+                    "does not skip: two workers would run the same job. Use MySQL or MariaDB "
+                    "itself, or set claim_method='compare_and_set' in broker_transport_options."
+                )
+        self._locks = True
 
     def _on_stream_end(self) -> None:
         with self._mutex:
@@ -220,10 +254,14 @@ class Sessions:
         """Log out; the consumer stays alive until the last stream has settled its jobs."""
         with self._mutex:
             self._closed = True
-        if self.bell is not None:
-            self.bell.stop(self.main)
-        self._end_consumer()
-        self.main.close()
+        try:
+            if self.bell is not None:
+                self.bell.stop(self.main)
+        finally:
+            try:
+                self._end_consumer()
+            finally:
+                self.main.close()
 
     def _end_consumer(self) -> None:
         with self._mutex:

@@ -9,6 +9,7 @@ from kombu.log import get_logger
 from celery_mysqllock.broker import message as rows
 from celery_mysqllock.broker.running import running_tags
 from celery_mysqllock.broker.topology import Topology
+from celery_mysqllock.jobs.job import Aside, given_back, worn_out
 
 if TYPE_CHECKING:
     from celery_mysqllock.broker.delivery import Delivery
@@ -54,9 +55,13 @@ class Settling(Topology):
     def basic_reject(self, delivery_tag: int | str, requeue: float = False) -> None:  # noqa: FBT002 - kombu's
         """Give the job back to its queue, or keep it as dead; errors as in ``basic_ack``.
 
+        What goes back has run for nothing: each time it waits longer, and after ``max_deliveries``
+        it is dead.
+
         Args:
             delivery_tag: The job's.
-            requeue: Whether it goes back; or the seconds after which it does, as a float.
+            requeue: Whether it goes back; or the seconds after which it does, as a float, which
+                does not count.
         """
         message = self.qos.ack(delivery_tag)
         if not isinstance(delivery_tag, int):
@@ -65,12 +70,13 @@ class Settling(Topology):
         elif requeue and not isinstance(requeue, bool):
             self._settle_aside(delivery_tag, requeue)
         elif requeue:
-            self._settle_release(delivery_tag)
+            self._settle_requeue(delivery_tag, message)
         else:
-            self._settle_bury(delivery_tag, _reason(message))
+            reason = _failure(message) or "Rejected by the consumer, without requeue."
+            self._settle_bury(delivery_tag, reason)
 
     def basic_recover(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
-        """Give all unacknowledged jobs back to their queues.
+        """Give all unacknowledged jobs back to their queues, as ``basic_reject`` does.
 
         Raises:
             ValueError: Asked to redeliver to this very consumer, which RabbitMQ refuses too.
@@ -79,7 +85,7 @@ class Settling(Topology):
             raise ValueError("basic_recover takes requeue=True only.")
         for message in self.qos.take_all():
             if isinstance(message.delivery_tag, int):
-                self._settle_release(message.delivery_tag)
+                self._settle_requeue(message.delivery_tag, message)
 
     def explain_rejection(self, delivery_tag: int | str, reason: str) -> None:
         """Say why a job that was rejected without requeue is dead."""
@@ -102,11 +108,27 @@ class Settling(Topology):
         else:
             self._jobs().release([job_id], self.transport.consumer.identity)
 
-    def _settle_aside(self, job_id: int, seconds: float) -> None:
+    def _settle_requeue(self, job_id: int, message: Delivery | None) -> None:
+        def why() -> str:
+            return _failure(message) or "Rejected by the consumer."
+
         if self._stream is not None:
-            self._stream.put_aside(job_id, seconds)
+            self._stream.requeue(job_id, why)
+            return
+        most = self.transport.settings.max_deliveries
+        before = 0 if message is None else message.delivery_info.get("delivery_count", 0)
+        aside = given_back(job_id, before + 1, most)
+        if aside is None:
+            self._settle_bury(job_id, worn_out(most, why()))
         else:
-            self._jobs().put_aside(job_id, self.transport.consumer.identity, seconds)
+            self._jobs().put_aside(aside, self.transport.consumer.identity)
+
+    def _settle_aside(self, job_id: int, seconds: float, *, is_unknown: bool = False) -> None:
+        if self._stream is not None:
+            self._stream.put_aside(job_id, seconds, is_unknown=is_unknown)
+        else:
+            aside = Aside(job_id, seconds, is_unknown=is_unknown)
+            self._jobs().put_aside(aside, self.transport.consumer.identity)
 
     def _settle_bury(self, job_id: int, reason: str) -> None:
         if self._stream is not None:
@@ -126,6 +148,11 @@ class Settling(Topology):
                 self._settle_release(tag)
         return running
 
+    def note_beginning(self, job_id: int) -> None:
+        """The delivered job has begun to run. From any thread."""
+        if self._stream is not None:
+            self._stream.begin(job_id)
+
     def _put_back(self, queue: str, payload: rows.Payload) -> None:
         try:
             text, priority = rows.write(payload), self._get_message_priority(payload)
@@ -135,10 +162,10 @@ class Settling(Topology):
         self.transport.ephemeral.put([queue], text, priority=priority)
 
 
-def _reason(message: Delivery | None) -> str:
-    """Why a message was rejected, as far as it knows."""
+def _failure(message: Delivery | None) -> str:
+    """How its task has failed; nothing where it has not, as far as is known."""
     if message is None or message.failure is None:
-        return "Rejected by the consumer, without requeue."
+        return ""
     try:
         return message.failure()
     except Exception as error:  # noqa: BLE001 - an error of the task's whose text is an error

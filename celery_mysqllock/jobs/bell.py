@@ -112,9 +112,13 @@ class Bell:
             CannotConnect, LoginRefused: There is no session.
         """
         self._session.open()
-        # The statement would keep its view of the tables while it sleeps, and the server all that
-        # was deleted since then, which every claim would have to read past.
-        self._session.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+        try:
+            # The statement would keep its view of the tables while it sleeps, and the server all
+            # that was deleted since then, which every claim would have to read past.
+            self._session.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+        except BaseException:
+            self._session.close()
+            raise
         start_thread(self._run, "mysqllock-bell", self._crash)
 
     def stop(self, waker: Session) -> None:
@@ -129,8 +133,8 @@ class Bell:
             self._changed.notify()
         try:
             waker.execute("KILL %s", (self._session.connection_id,))
-        except (ConnectionLost, NoSuchSession):
-            # either is gone already; hanging up is what is left to do
+        except DatabaseError:
+            # either is gone already, most likely; hanging up is what is left to do
             pass
         finally:
             self._session.hang_up()

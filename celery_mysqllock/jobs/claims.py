@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import random
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from celery_mysqllock.jobs.bell import ring
+from celery_mysqllock.exceptions import RowsLocked
+from celery_mysqllock.jobs.bell import ring, wake
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
 from celery_mysqllock.jobs.legacy import among_older_programs
 from celery_mysqllock.jobs.lines import next_in_lines, slots
 from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.reason import fitting
-from celery_mysqllock.jobs.retry import retried
+from celery_mysqllock.jobs.retry import PATIENCE, retried
 from celery_mysqllock.jobs.taking import way_to_take
 from celery_mysqllock.jobs.throughput import Throughput
-from celery_mysqllock.mysql import Session, Statements
+from celery_mysqllock.mysql import Session, Statements, used_by
 from celery_mysqllock.settings import check_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from celery_mysqllock.jobs.job import Aside
 
 logger = logging.getLogger(__name__)
+
+# Where the order key stands in a row that was claimed.
+_ORDER_KEY = 6
+# How often an old server is waited for in one go.
+_MOST_WAITS = 4
+
+
+class _Claim(NamedTuple):
+    """What is to be claimed, as in ``Claims.turn``."""
+
+    owner: str
+    queue: str | None
+    limit: int
+    starts: int | None
+
+    @property
+    def is_one(self) -> bool:
+        return self.queue is not None and self.limit > 0
 
 
 class Claims:
@@ -69,8 +92,16 @@ class Claims:
         self._legacy_lock = legacy_lock
         self._throughput = Throughput() if throughput is None else throughput
 
-    def turn(
-        self, settled: Settlement, owner: str, queue: str | None, limit: int
+    def turn(  # noqa: PLR0913 - the last ones are named at the call
+        self,
+        settled: Settlement,
+        owner: str,
+        queue: str | None,
+        limit: int,
+        *,
+        starts: int | None = 0,
+        passing_over: bool = False,
+        patience: float = PATIENCE,
     ) -> list[ClaimedJob]:
         """Settle claimed jobs and claim others, in one transaction and two round trips.
 
@@ -82,13 +113,27 @@ class Claims:
             owner: The consumer's identity.
             queue: The queue to claim from, None to claim nothing.
             limit: Most jobs to claim.
+            starts: How many of them begin at once, so that their delivery counts; None for all.
+                One that has come back from a dead consumer does so only in the case of None.
+            passing_over: Whether to leave the next of a key alone while somebody else has its row
+                or its line locked; the sweeper lets it go then. What was counted is written later.
+            patience: Seconds for which rows are waited for that somebody else has locked.
 
         Returns:
             The claimed jobs, the first in line first.
+
+        Raises:
+            RowsLocked: Somebody else has locked what is to be settled; see ``locked_among``.
         """
         ended = self._throughput.take(settled)
+        if passing_over:
+            self._throughput.put_back(ended)
+            ended = {}
+        claim = _Claim(owner, queue, limit, starts)
         try:
-            claimed, queued = self._turn_beside_others(settled, owner, queue, limit, ended)
+            claimed, queued = self._turn_beside_others(
+                claim, lambda one: self._turn(settled, one, ended, passing_over), patience
+            )
         except BaseException:
             self._throughput.put_back(ended)
             raise
@@ -98,76 +143,146 @@ class Claims:
 
     def _turn_beside_others(
         self,
-        settled: Settlement,
-        owner: str,
-        queue: str | None,
-        limit: int,
-        ended: Mapping[str, int],
+        claim: _Claim,
+        turn: Callable[[_Claim], tuple[list[ClaimedJob], set[str]]],
+        patience: float,
     ) -> tuple[list[ClaimedJob], set[str]]:
-        """As ``_turn``; a claim is made while no older program takes jobs."""
-        if queue is None or limit <= 0:
-            return retried(lambda: self._turn(settled, owner, None, 0, ended))
+        """As ``turn``; a claim is made while no older program takes jobs."""
+        if not claim.is_one:
+            return retried(lambda: turn(claim._replace(limit=0)), self.name, patience)
         with among_older_programs(self._session, self._legacy_lock) as may_claim:
-            most = limit if may_claim else 0
-            return retried(lambda: self._turn(settled, owner, queue, most, ended))
+            one = claim if may_claim else claim._replace(limit=0)
+            return retried(lambda: turn(one), self.name, patience)
 
     def keep_alive(self, owner: str) -> None:
         """Give a sign of life on the session; with it goes what has been counted last."""
         if self._throughput.is_pending:
-            self.turn(Settlement(), owner, None, 0)
+            # when somebody else has it locked, it is written later
+            with contextlib.suppress(RowsLocked):
+                self.turn(Settlement(), owner, None, 0, patience=0.0)
         else:
             self._session.ping()
 
     def claim(self, queue: str, limit: int, owner: str) -> list[ClaimedJob]:
-        """Claim up to so many jobs of the queue, the first in line first."""
-        return self.turn(Settlement(), owner, queue, limit)
+        """Claim up to so many jobs of the queue, the first in line first; all of them begin."""
+        return self.turn(Settlement(), owner, queue, limit, starts=None)
 
     def ack(self, ids: Collection[int], owner: str) -> None:
         """The jobs are done: their rows go, or stay as finished where they are retained."""
-        keys = self._order_keys("order_keys_with", ids=list(ids)) if ids else []
+        keys = self._order_keys(ids)
         self.turn(Settlement(acked=list(ids), ended_keys=keys), owner, None, 0)
 
     def bury(self, job_id: int, owner: str, reason: str) -> None:
         """Keep a claimed job as dead, with the reason."""
-        keys = self._order_keys("order_keys_with", ids=[job_id])
+        keys = self._order_keys([job_id])
         self.turn(Settlement(buried=[(job_id, reason)], ended_keys=keys), owner, None, 0)
 
-    def put_aside(self, job_id: int, owner: str, seconds: float) -> None:
-        """Give a claimed job back to its queue after so many seconds, in the same place."""
-        self.turn(Settlement(put_aside=[(job_id, seconds)]), owner, None, 0)
+    def put_aside(self, job: Aside, owner: str) -> None:
+        """Give a claimed job back to its queue after a while, in the same place."""
+        started = [job.job_id] if job.counts else []
+        self.turn(Settlement(started=started, put_aside=[job]), owner, None, 0)
+        if job.seconds:
+            self.ring_sweeper()
+        else:
+            self._ring_for([job.job_id])
+
+    def release(self, ids: Collection[int], owner: str) -> None:
+        """Give claimed jobs back to their queues as they were, and ring."""
+        self.turn(Settlement(released=list(ids)), owner, None, 0)
+        self._ring_for(ids)
+
+    def _ring_for(self, ids: Collection[int]) -> None:
+        queues = self._session.query(self._sql["queues_with"], {"ids": list(ids)})
+        self._ring({queue for (queue,) in queues})
+
+    def ring_sweeper(self) -> None:
+        """Wake the sweeper: something was scheduled."""
+        wake(self._session, used_by(self._session, self._names.sweeper))
 
     def release_others(self, kept: Collection[int], owner: str) -> int:
         """Give back all that the owner has claimed, save these jobs; returns how many."""
         return self._change("release_others", owner=owner, kept=[0, *kept])
 
+    def locked_among(self, ids: Collection[int]) -> set[int]:
+        """Those of the jobs whose rows somebody else has locked just now."""
+        if not ids:
+            return set()
+        exist, values = self._sql["exist"], {"ids": list(ids)}
+        if not self._way.is_locking:
+            return self._waited_for(ids)
+        with self._session.undivided():
+            _, there, free, _ = self._session.script(
+                f"BEGIN; {exist}; {exist} {self._sql['passing_over']}; COMMIT", values
+            )
+        return {row[0] for row in there} - {row[0] for row in free}
+
+    def skips_locked(self, other: Session) -> bool:
+        """Whether claims are safe: one session's locked rows are passed over by another one.
+
+        There are servers that speak MySQL's protocol, and take no notice of SKIP LOCKED or of all
+        that it stands behind.
+
+        Args:
+            other: Another session with the same server.
+        """
+        if not self._way.is_locking:
+            return True
+        with other.undivided():
+            _, locked = other.script(f"BEGIN; {self._sql['lock_any_line']}")
+            values = {"slots": [row[0] for row in locked]}
+            seen = self._session.query(self._sql["lock_free_lines"], values) if locked else []
+            other.execute("COMMIT")
+        return not seen
+
+    def _waited_for(self, ids: Collection[int]) -> set[int]:
+        """As ``locked_among``, on a server that cannot pass over rows: wait for each.
+
+        After some that are locked the rest are taken for locked: others of them the next time.
+        """
+        locked: set[int] = set()
+        left = random.sample(list(ids), len(ids))
+        while left and len(locked) < _MOST_WAITS:
+            try:
+                self._session.query(f"{self._sql['exist']} FOR UPDATE", {"ids": [left[-1]]})
+            except RowsLocked:
+                locked.add(left[-1])
+            left.pop()
+        return locked.union(left)
+
     def _turn(
         self,
         settled: Settlement,
-        owner: str,
-        queue: str | None,
-        limit: int,
+        claim: _Claim,
         ended: Mapping[str, int],
+        passing_over: bool,  # noqa: FBT001 - as in turn
     ) -> tuple[list[ClaimedJob], set[str]]:
         """The claimed jobs, and the queues of jobs that are queued now and not among them."""
-        values: dict[str, Any] = {"owner": owner, "queue": queue, "limit": limit}
+        values: dict[str, Any] = {
+            **claim._asdict(),
+            "limit": self._way.widened(claim.limit),
+        }
         script = ["BEGIN", *self._settle(settled, values), *self._add_throughput(ended, values)]
-        claims = queue is not None and limit > 0
+        # an old server would wait: the sweeper does that instead
+        moves_up = settled.ended_keys and (self._way.is_locking or not passing_over)
         with self._session.undivided():
             queued: list[Any] = []
-            if settled.ended_keys:
-                results, queued, script = self._move_up(settled.ended_keys, values, *script)
+            if moves_up:
+                keys = list(settled.ended_keys.values())
+                results, queued, script = self._move_up(
+                    keys, values, *script, passing_over=passing_over
+                )
                 self._check(settled, results)
-            if claims:
+            if claim.is_one:
                 script.append(self._sql[self._way.find()])
-            if not (claims and self._way.is_locking):
+            if not (claim.is_one and self._way.is_locking):
                 script.append("COMMIT")
             results = self._session.script("; ".join(script), values)
-            if not settled.ended_keys:
+            if not moves_up:
                 self._check(settled, results)
-            if not claims:
+            if not claim.is_one:
                 return [], {row[1] for row in queued}
             rows = results[-1 if self._way.is_locking else -2]
-            claimed, queued_later = self._take(rows, values)
+            claimed, queued_later = self._take(rows, {**values, "limit": claim.limit})
         taken = {job.id for job in claimed}
         return claimed, {row[1] for row in (*queued, *queued_later) if row[0] not in taken}
 
@@ -179,7 +294,15 @@ class Claims:
                 done = "finish" if name == "ack" and self._retains else name
                 statements.append(self._sql[done].replace("%(ids)s", f"%({name}_ids)s"))
         buried = [{"id": job_id, "reason": fitting(reason)} for job_id, reason in settled.buried]
-        aside = [{"id": job_id, "seconds": seconds} for job_id, seconds in settled.put_aside]
+        aside = [
+            {
+                "id": job.job_id,
+                "seconds": job.seconds,
+                "counts": job.counts,
+                "is_unknown": job.is_unknown,
+            }
+            for job in settled.put_aside
+        ]
         statements += self._repeat("bury", buried, values)
         statements += self._repeat("put_aside", aside, values)
         return statements
@@ -203,9 +326,11 @@ class Claims:
         return statements
 
     def _check(self, settled: Settlement, results: list[Any]) -> None:
-        asked = [len(ids) for _, ids in _lists(settled) if ids]
+        # those that have begun may have been counted before
+        first = 2 if settled.started else 1
+        asked = [len(ids) for ids in (settled.acked, settled.released) if ids]
         asked += [1] * (len(settled.buried) + len(settled.put_aside))
-        missing = sum(asked) - sum(results[1 : 1 + len(asked)])
+        missing = sum(asked) - sum(results[first : first + len(asked)])
         if missing:
             logger.warning(
                 "%d of %d settled jobs were not this consumer's any more: they were given back "
@@ -219,14 +344,19 @@ class Claims:
         rows = self._way.take(self._session, self._sql, found, values)
         expired = [row for row in rows if row[-1]]
         queued = self._drop(expired, values) if expired else []
+        started = set(values["started"])
         # under the queue that was asked for: a row may spell it with blanks at its end
-        jobs = [ClaimedJob(*row[:-1]) for row in rows if not row[-1]]
-        return [replace(job, queue=str(values["queue"])) for job in jobs], queued
+        jobs = [
+            replace(ClaimedJob(*row[:-1]), queue=str(values["queue"]), is_started=row[0] in started)
+            for row in rows
+            if not row[-1]
+        ]
+        return jobs, queued
 
     def _drop(self, expired: list[Any], values: dict[str, Any]) -> list[Any]:
         """Delete claimed jobs that are not worth running; the jobs that are queued instead."""
         values["ids"] = [row[0] for row in expired]
-        keys = [row[-2] for row in expired if row[-2] is not None]
+        keys = [row[_ORDER_KEY] for row in expired if row[_ORDER_KEY] is not None]
         if not keys:
             self._session.execute(self._sql["ack"], values)
             return []
@@ -234,20 +364,30 @@ class Claims:
         return queued
 
     def _admit(
-        self, keys: Sequence[str], values: dict[str, Any], *statements: str
+        self,
+        keys: Sequence[str],
+        values: dict[str, Any],
+        *statements: str,
+        passing_over: bool = False,
     ) -> tuple[list[Any], list[Any]]:
-        """Run statements and queue the next jobs of the keys, in one transaction.
+        """Run statements and queue the next jobs of the keys, in one transaction; as ``_move_up``.
 
         Returns:
             What each of the statements has returned; and id and queue of the jobs queued now.
         """
         with self._session.undivided():
-            results, queued, rest = self._move_up(keys, values, "BEGIN", *statements)
+            results, queued, rest = self._move_up(
+                keys, values, "BEGIN", *statements, passing_over=passing_over
+            )
             self._session.script("; ".join([*rest, "COMMIT"]), values)
         return results[1:], queued
 
     def _move_up(
-        self, keys: Sequence[str], values: dict[str, Any], *statements: str
+        self,
+        keys: Sequence[str],
+        values: dict[str, Any],
+        *statements: str,
+        passing_over: bool = False,
     ) -> tuple[list[Any], list[Any], list[str]]:
         """Run statements that begin a transaction and end jobs, and find whose turn it is then.
 
@@ -255,20 +395,29 @@ class Claims:
             keys: The order keys of the ended jobs, each as often as it may have a free place.
             values: The values of the statements, and from here on those of the rest.
             *statements: They come first.
+            passing_over: As in ``turn``, on a server that can.
 
         Returns:
             What each of the statements has returned; id and queue of the jobs whose turn it is; and
             the statements that are left to queue them, for the next script in the transaction.
         """
+        passing_over = passing_over and self._way.is_locking
         script = [*statements, self._sql["lock_lines"]]
         values["slots"] = slots(keys)
         results: list[Any] = []
         queued: list[Any] = []
         counts = Counter(keys)
+        if passing_over:
+            script[-1] = self._sql["lock_free_lines"]
+            *results, free = self._session.script("; ".join(script), values)
+            script = []
+            counts = Counter(key for key in keys if (slots([key])[0],) in free)
         while counts:
             find, those = next_in_lines(self._sql, list(counts))
             *done, found = self._session.script("; ".join([*script, find]), {**values, **those})
             results = results or done[: len(statements)]
+            if found and passing_over:
+                found = self._unlocked(found)
             queued += found
             if not found:
                 return results, queued, []
@@ -277,20 +426,29 @@ class Claims:
             counts -= Counter(set(counts))
         return results, queued, script
 
-    def _order_keys(self, statement: str, **values: Any) -> list[str]:  # noqa: ANN401 - SQL values
-        return [row[0] for row in self._session.query(self._sql[statement], values)]
+    def _unlocked(self, found: Sequence[Any]) -> list[Any]:
+        """Those of the found rows that nobody else has locked; they are locked now."""
+        lock = f"{self._sql['exist']} {self._sql['passing_over']}"
+        free = self._session.query(lock, {"ids": [row[0] for row in found]})
+        return [row for row in found if (row[0],) in free]
+
+    def _order_keys(self, ids: Collection[int]) -> dict[int, str]:
+        """The order keys of those of the jobs that have one, by their ids."""
+        if not ids:
+            return {}
+        return dict(self._session.query(self._sql["order_keys_with"], {"ids": list(ids)}))
 
     def _ring(self, queues: Collection[str]) -> None:
         for queue in queues:
             ring(self._session, self._names, queue)
 
     def _change(self, statement: str, **values: Any) -> int:  # noqa: ANN401 - SQL values
-        return retried(lambda: self._session.execute(self._sql[statement], values))
+        return retried(lambda: self._session.execute(self._sql[statement], values), self.name)
 
 
 def _lists(settled: Settlement) -> tuple[tuple[str, list[int]], ...]:
     return (
+        ("start", settled.started),
         ("ack", settled.acked),
         ("release", settled.released),
-        ("unclaim", settled.unclaimed),
     )

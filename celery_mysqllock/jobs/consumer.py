@@ -10,7 +10,14 @@ import threading
 import uuid
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, LockError, MySQLLockError
+from celery_mysqllock.exceptions import (
+    ConnectionLost,
+    DatabaseError,
+    LockError,
+    MissingPrivilege,
+    MySQLLockError,
+    NoSuchSession,
+)
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.mysql import Session, get_lock
 from celery_mysqllock.mysql.threads import start_thread
@@ -91,9 +98,18 @@ class Consumer:
 
     def _take_lock(self) -> None:
         self._session.open()
-        if not get_lock(self._session, self._names.consumer(self.identity), _TAKE_OVER):
+        try:
+            self._identify()
+            self._register()
+        except BaseException:
             self._session.close()
+            raise
+
+    def _identify(self) -> None:
+        if not get_lock(self._session, self._names.consumer(self.identity), _TAKE_OVER):
             raise LockError(f"Another session has the identity {self.identity} of a consumer.")
+
+    def _register(self) -> None:
         try:
             Registry(self._session, self._table).add(self.identity, self._name, self._queues)
         except ConnectionLost:
@@ -116,14 +132,21 @@ class Consumer:
         """End the session, which frees the liveness lock. Settle every claim before.
 
         Args:
-            session: A session to take it off the list of consumers with; without one the sweeper
-                does so, after its grace.
+            session: A session to end it with, and to take it off the list of consumers; without
+                one the sweeper does so, after its grace. The server does not notice for seconds
+                that who waits in a line has hung up, and might make it the sweeper.
         """
         self._stopped.set()
-        self._session.hang_up()
-        if session is not None:
-            with contextlib.suppress(DatabaseError):  # then the sweeper does it
+        try:
+            if session is not None:
+                with contextlib.suppress(NoSuchSession, MissingPrivilege):
+                    session.execute("KILL %s", (self._session.connection_id,))
                 Registry(session, self._table).remove(self.identity)
+        except DatabaseError:
+            # then the sweeper does it
+            pass
+        finally:
+            self._session.hang_up()
 
     @property
     def is_alive(self) -> bool:

@@ -3,7 +3,8 @@
 -- name: retry
 -- Dead jobs are queued again, or in the line of their key, as if they had never been delivered.
 UPDATE {jobs}
-SET job_status = IF(order_key IS NULL, 0, 4), deliveries = 0, reason = NULL, finished_at = NULL, claimed_at = NULL,
+SET job_status = IF(order_key IS NULL, 0, 4), deliveries = 0, recoveries = 0,
+    reason = NULL, finished_at = NULL, claimed_at = NULL, started_at = NULL, deferred_since = NULL,
     expires_at = NULL, ready_at = CURRENT_TIMESTAMP(6)
 WHERE id IN %(ids)s AND job_status = 3;
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from celery_mysqllock.exceptions import RowsLocked
 from celery_mysqllock.jobs.bell import ring, ringing
 from celery_mysqllock.jobs.job import HIGHEST_PRIORITY, LOWEST_PRIORITY, check_queue_name
 from celery_mysqllock.jobs.lock_names import LockNames
-from celery_mysqllock.jobs.retry import retried
+from celery_mysqllock.jobs.retry import hasty, retried
 from celery_mysqllock.mysql import Statements
 from celery_mysqllock.settings import check_identifier
 
@@ -142,12 +144,24 @@ class EphemeralQueues:
 
     def delete_expired(self) -> None:
         """Delete messages whose time is over, and queues that nobody has used for too long."""
-        self._change("delete_expired")
+        retried(self._delete_expired_messages)
         for (queue,) in self._session.query(self._sql["unused"]):
             if self._is_listened_to(queue):
                 self.touch([queue])
             else:
                 self.delete(queue)
+
+    def _delete_expired_messages(self) -> None:
+        with self._session.undivided():
+            _, found = self._session.script(f"BEGIN; {self._sql['find_expired']}{self._skip}")
+            if found:
+                self._session.execute(self._sql["delete"], {"ids": [row[0] for row in found]})
+            self._session.execute("COMMIT")
+
+    @property
+    def _skip(self) -> str:
+        """What somebody else has locked is passed over, where the server can."""
+        return " SKIP LOCKED" if self._session.server.has_skip_locked else ""
 
     def _is_listened_to(self, queue: str) -> bool:
         expression, bells = ringing(self._names, queue)
@@ -192,13 +206,16 @@ class EphemeralQueues:
     def _take(self, queue: str, limit: int) -> list[str]:
         with self._session.undivided():
             _, found = self._session.script(
-                f"BEGIN; {self._sql['find']}", {"queue": queue, "limit": limit}
+                f"BEGIN; {self._sql['find']}{self._skip}", {"queue": queue, "limit": limit}
             )
             if not isinstance(found, list) or not found:
                 self._session.execute("COMMIT")
                 return []
-            values = {"ids": [row[0] for row in found], "queues": [queue]}
-            self._session.script(f"{self._sql['delete']}; {self._sql['touch']}; COMMIT", values)
+            values = {"ids": [row[0] for row in found]}
+            self._session.script(f"{self._sql['delete']}; COMMIT", values)
+        # the queue is in use, which its messages need not wait for
+        with hasty(), contextlib.suppress(RowsLocked):
+            self.touch([queue])
         return [message for _, message, has_expired in found if not has_expired]
 
     def touch(self, queues: list[str]) -> None:

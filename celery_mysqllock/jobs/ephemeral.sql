@@ -39,8 +39,9 @@ ORDER BY claim_order, id
 LIMIT %(limit)s
 FOR UPDATE;
 
--- name: delete_expired
-DELETE FROM {ephemeral_messages} WHERE expires_at <= UTC_TIMESTAMP(6) LIMIT 1000;
+-- name: find_expired
+-- Messages whose time is over.
+SELECT id FROM {ephemeral_messages} WHERE expires_at <= UTC_TIMESTAMP(6) LIMIT 1000 FOR UPDATE;
 
 -- name: delete
 DELETE FROM {ephemeral_messages} WHERE id IN %(ids)s;

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from celery_mysqllock.exceptions import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from datetime import datetime
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 0, 9
@@ -23,10 +24,14 @@ class ClaimedJob:
         id: The row's id.
         message: The row's message, as it was stored; None for NULL.
         queue: The queue it was in.
-        deliveries: How often it had been claimed before.
+        deliveries: How often it has begun to run before.
         created_at: When it was stored, on the server's clock in UTC.
         task_id: The id that its publisher has given its task, None for none.
         order_key: What it has in common with jobs that wait for its end, None when none do.
+        recoveries: How often it was taken back from a consumer that had died.
+        deferred_for: For so many seconds it has been put aside again and again, None for not at
+            all.
+        is_started: Whether this delivery counts as begun already.
     """
 
     id: int
@@ -36,6 +41,14 @@ class ClaimedJob:
     created_at: datetime
     task_id: str | None = None
     order_key: str | None = None
+    recoveries: int = 0
+    deferred_for: int | None = None
+    is_started: bool = False
+
+    @property
+    def is_redelivered(self) -> bool:
+        """Whether somebody may have begun to run it before."""
+        return self.deliveries > 0 or self.recoveries > 0
 
 
 @dataclass(frozen=True)
@@ -53,38 +66,90 @@ class Placement:
     delay: float | None = None
 
 
+class Aside(NamedTuple):
+    """A job that goes back to its queue after a while, in the same place.
+
+    Attributes:
+        job_id: The row's id.
+        seconds: The while, zero for at once.
+        counts: Whether its delivery counts, as the one of a job that has failed.
+        is_unknown: Whether nobody here knows what to do with it. For how long it has been so is
+            told by ``ClaimedJob.deferred_for``.
+    """
+
+    job_id: int
+    seconds: float
+    counts: bool = False
+    is_unknown: bool = False
+
+
 @dataclass
 class Settlement:
     """What is to become of claimed jobs.
 
     Attributes:
+        started: Ids of jobs whose delivery counts, as they have begun; it comes before all else.
         acked: Ids of jobs that are done.
-        released: Ids of jobs that go back to their queues.
-        unclaimed: Ids of jobs that go back as well, as they were: nobody has seen them.
+        released: Ids of jobs that go back to their queues as they were.
         buried: Ids of jobs that are dead, each with the reason.
-        put_aside: Ids of jobs that go back to their queues, each after so many seconds.
-        ended_keys: The order keys of the acked and buried jobs, those that have one.
+        put_aside: Jobs that go back to their queues after a while.
+        ended_keys: The order keys of the acked and buried jobs that have one, by their ids.
     """
 
+    started: list[int] = field(default_factory=list)
     acked: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
-    unclaimed: list[int] = field(default_factory=list)
     buried: list[tuple[int, str]] = field(default_factory=list)
-    put_aside: list[tuple[int, float]] = field(default_factory=list)
-    ended_keys: list[str] = field(default_factory=list)
+    put_aside: list[Aside] = field(default_factory=list)
+    ended_keys: dict[int, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.acked or self.released or self.unclaimed or self.buried or self.put_aside)
+        return bool(self.started or self.acked or self.released or self.buried or self.put_aside)
 
     def __add__(self, later: Settlement) -> Settlement:
         return Settlement(
+            self.started + later.started,
             self.acked + later.acked,
             self.released + later.released,
-            self.unclaimed + later.unclaimed,
             self.buried + later.buried,
             self.put_aside + later.put_aside,
-            self.ended_keys + later.ended_keys,
+            {**self.ended_keys, **later.ended_keys},
         )
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of all that it changes, each once."""
+        buried = (job_id for job_id, _ in self.buried)
+        aside = (job.job_id for job in self.put_aside)
+        every = (*self.started, *self.acked, *self.released, *buried, *aside)
+        return list(dict.fromkeys(every))
+
+    def only(self, ids: Container[int]) -> Settlement:
+        """The part that is about these jobs."""
+        return Settlement(
+            [job_id for job_id in self.started if job_id in ids],
+            [job_id for job_id in self.acked if job_id in ids],
+            [job_id for job_id in self.released if job_id in ids],
+            [burial for burial in self.buried if burial[0] in ids],
+            [job for job in self.put_aside if job.job_id in ids],
+            {job_id: key for job_id, key in self.ended_keys.items() if job_id in ids},
+        )
+
+    def without(self, ids: Container[int]) -> Settlement:
+        """The part that is about all other jobs."""
+        return self.only({job_id for job_id in self.ids if job_id not in ids})
+
+
+#: Seconds that a job waits which is given back to its queue, at most.
+_LONGEST_PAUSE = 60.0
+
+
+def pause_after(deliveries: int) -> float:
+    """Seconds until a job may run again that was given back after so many deliveries.
+
+    None after the first: that is an accident until it happens again.
+    """
+    return min(_LONGEST_PAUSE, 0.2 * 3.0 ** min(deliveries - 2, 10)) if deliveries > 1 else 0.0
 
 
 def check_queue_name(queue: str) -> None:
@@ -98,3 +163,22 @@ def check_queue_name(queue: str) -> None:
             f"The queue name {queue[:40]!r}... has {len(queue)} characters; {QUEUE_NAME_LIMIT} are "
             "allowed."
         )
+
+
+def given_back(job_id: int, deliveries: int, max_deliveries: int) -> Aside | None:
+    """What becomes of a job that has failed and is to run again: None when it is dead.
+
+    Args:
+        job_id: The row's id.
+        deliveries: How often it has begun, this time included.
+        max_deliveries: How often it may, 0 for no limit.
+    """
+    if max_deliveries and deliveries >= max_deliveries:
+        return None
+    return Aside(job_id, pause_after(deliveries), counts=True)
+
+
+def worn_out(max_deliveries: int, why: str) -> str:
+    """The reason of a job that was given back too often."""
+    often = f"It was given back to its queue in each of {max_deliveries} deliveries"
+    return f"{often} (max_deliveries). {why}"

@@ -74,7 +74,7 @@ WHERE id = LAST_INSERT_ID() AND %(order_limit)s >= (
         SELECT 1 FROM {jobs} FORCE INDEX (order_key)
         WHERE order_key = %(order_key)s AND job_status IN (0, 1, 2, 4)
           AND (job_status IN (0, 4) OR (job_status = 1 AND owner IS NOT NULL)
-               OR (job_status = 2 AND deliveries > 0))
+               OR (job_status = 2 AND deferred_since IS NOT NULL))
         LIMIT %(too_many)s) AS line);
 
 -- name: find_sleeper
@@ -89,6 +89,13 @@ SELECT LAST_INSERT_ID(),
 -- Who decides which jobs of a key are next decides alone. In the index's order, which is everybody's.
 SELECT slot FROM {order_locks} WHERE slot IN %(slots)s ORDER BY slot FOR UPDATE;
 
+-- name: lock_free_lines
+-- As lock_lines; lines that somebody else has locked are passed over.
+SELECT slot FROM {order_locks} WHERE slot IN %(slots)s ORDER BY slot FOR UPDATE SKIP LOCKED;
+
+-- name: lock_any_line
+SELECT slot FROM {order_locks} LIMIT 1 FOR UPDATE SKIP LOCKED;
+
 -- name: head_of_line
 -- The first that waits of a key: the end of one range of the index "order_key".
 SELECT MIN(id) AS id FROM {jobs} WHERE order_key = %(order_key)s AND job_status = 4
@@ -102,7 +109,7 @@ LEFT JOIN (
     SELECT order_key, COUNT(*) AS jobs FROM {jobs} FORCE INDEX (order_key)
     WHERE order_key IN %(keys)s AND job_status IN (0, 1, 2)
       AND (job_status = 0 OR (job_status = 1 AND owner IS NOT NULL)
-           OR (job_status = 2 AND deliveries > 0))
+           OR (job_status = 2 AND deferred_since IS NOT NULL))
     GROUP BY order_key) AS active ON active.order_key = next.order_key
 WHERE COALESCE(next.order_limit, 1) > COALESCE(active.jobs, 0);
 
@@ -118,20 +125,16 @@ SELECT waiting.order_key, CAST(COALESCE(first.order_limit, 1) AS SIGNED) - (
     SELECT COUNT(*) FROM {jobs} AS active
     WHERE active.order_key = waiting.order_key
       AND (active.job_status = 0 OR (active.job_status = 1 AND active.owner IS NOT NULL)
-           OR (active.job_status = 2 AND active.deliveries > 0)))
+           OR (active.job_status = 2 AND active.deferred_since IS NOT NULL)))
 FROM (SELECT order_key, MIN(id) AS id FROM {jobs}
       WHERE order_key > %(after)s AND job_status = 4
       GROUP BY order_key ORDER BY order_key LIMIT %(limit)s) AS waiting
 JOIN {jobs} AS first ON first.id = waiting.id
 ORDER BY waiting.order_key;
 
--- name: order_keys_of
--- The order keys of jobs that the owner has claimed.
-SELECT order_key FROM {jobs} WHERE owner = %(owner)s AND job_status = 1 AND order_key IS NOT NULL;
-
 -- name: order_keys_with
 -- The order keys of these jobs.
-SELECT order_key FROM {jobs} WHERE id IN %(ids)s AND order_key IS NOT NULL;
+SELECT id, order_key FROM {jobs} WHERE id IN %(ids)s AND order_key IS NOT NULL;
 
 -- name: change_nothing
 -- No row, no commit to wait for; but an error where the server takes no writes.
@@ -141,8 +144,8 @@ UPDATE {jobs} SET id = id WHERE FALSE;
 -- The first jobs in line that no other consumer is claiming just now, locked until the commit.
 -- One queue a statement, and in the index's direction: anything else locks more than it takes.
 -- Of a paused queue none: the server reads that one row once, and does not lock it.
-SELECT id, message, queue, deliveries, created_at, task_id, order_key,
-       expires_at <= UTC_TIMESTAMP(6)
+SELECT id, message, queue, deliveries, created_at, task_id, order_key, recoveries,
+       TIMESTAMPDIFF(SECOND, deferred_since, CURRENT_TIMESTAMP(6)), expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE queue = %(queue)s AND job_status = 0
   AND (SELECT paused_at FROM {queues} WHERE queue = %(queue)s) IS NULL
@@ -152,24 +155,27 @@ FOR UPDATE SKIP LOCKED;
 
 -- name: lock_found
 -- Those of the found jobs that are still queued and that no other consumer is claiming just now.
-SELECT id, message, queue, deliveries, created_at, task_id, order_key,
-       expires_at <= UTC_TIMESTAMP(6)
+SELECT id, message, queue, deliveries, created_at, task_id, order_key, recoveries,
+       TIMESTAMPDIFF(SECOND, deferred_since, CURRENT_TIMESTAMP(6)), expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE id IN %(ids)s AND job_status = 0
 ORDER BY claim_order, id
 FOR UPDATE SKIP LOCKED;
 
 -- name: mark_claimed
--- Make the locked jobs the owner's. A key for as long as a job is queued is free from here on.
+-- Make the locked jobs the owner's; those that begin at once count as delivered. A key for as long
+-- as a job is queued is free from here on. Should somebody else have taken one of them, the server's
+-- SKIP LOCKED does not lock: the status is the fence, and the count tells.
 UPDATE {jobs}
 SET job_status = 1, owner = %(owner)s, claimed_at = CURRENT_TIMESTAMP(6),
-    deliveries = deliveries + 1,
+    deliveries = LEAST(deliveries + (id IN %(started)s), 4294967295),
+    started_at = IF(id IN %(started)s, CURRENT_TIMESTAMP(6), NULL),
     unique_key = IF(LEFT(unique_key, 7) = 'queued:', NULL, unique_key)
-WHERE id IN %(ids)s;
+WHERE id IN %(ids)s AND job_status = 0;
 
 -- name: find_oldest
 -- The first jobs in line, unlocked: for lock_found, or for take_queued on servers without SKIP LOCKED.
-SELECT id
+SELECT id, recoveries
 FROM {jobs}
 WHERE queue = %(queue)s AND job_status = 0
   AND (SELECT paused_at FROM {queues} WHERE queue = %(queue)s) IS NULL
@@ -181,13 +187,15 @@ LIMIT %(limit)s;
 -- as a job is queued is free from here on.
 UPDATE {jobs}
 SET job_status = 1, owner = %(owner)s, claimed_at = CURRENT_TIMESTAMP(6),
-    deliveries = deliveries + 1,
+    deliveries = LEAST(deliveries + (id IN %(started)s), 4294967295),
+    started_at = IF(id IN %(started)s, CURRENT_TIMESTAMP(6), NULL),
     unique_key = IF(LEFT(unique_key, 7) = 'queued:', NULL, unique_key)
 WHERE id IN %(ids)s AND job_status = 0;
 
 -- name: read_taken
 -- Which of the candidates take_queued got.
-SELECT id, message, queue, deliveries - 1, created_at, task_id, order_key,
+SELECT id, message, queue, deliveries - (started_at IS NOT NULL), created_at, task_id, order_key,
+       recoveries, TIMESTAMPDIFF(SECOND, deferred_since, CURRENT_TIMESTAMP(6)),
        expires_at <= UTC_TIMESTAMP(6)
 FROM {jobs}
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1
@@ -204,16 +212,17 @@ UPDATE {jobs}
 SET owner = NULL, finished_at = CURRENT_TIMESTAMP(6), unique_key = NULL, order_key = NULL
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 
--- name: release
--- Back to the queue, in the place that the id gives.
+-- name: start
+-- They have begun: their delivery counts. The column has a greatest number.
 UPDATE {jobs}
-SET job_status = 0, owner = NULL, claimed_at = NULL
-WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
+SET deliveries = LEAST(deliveries + 1, 4294967295), started_at = CURRENT_TIMESTAMP(6)
+WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1 AND started_at IS NULL;
 
--- name: unclaim
--- As release, for jobs that no consumer has seen: their delivery does not count.
+-- name: release
+-- Back to the queue as they were, in the place that the id gives: their delivery does not count.
 UPDATE {jobs}
-SET job_status = 0, owner = NULL, claimed_at = NULL, deliveries = deliveries - 1
+SET job_status = 0, owner = NULL, claimed_at = NULL,
+    deliveries = IF(started_at IS NULL, deliveries, GREATEST(deliveries, 1) - 1), started_at = NULL
 WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 
 -- name: place
@@ -222,15 +231,19 @@ UPDATE {jobs}
 SET queue = %(queue)s, claim_order = COALESCE(%(claim_order)s, claim_order),
     job_status = IF(%(delay)s IS NULL, 0, 2),
     due_at = UTC_TIMESTAMP(6) + INTERVAL %(delay)s SECOND,
-    owner = NULL, claimed_at = NULL, deliveries = GREATEST(deliveries, 1) - 1
+    owner = NULL, claimed_at = NULL, deferred_since = NULL,
+    deliveries = IF(started_at IS NULL, deliveries, GREATEST(deliveries, 1) - 1), started_at = NULL
 WHERE id = %(id)s AND owner = %(owner)s AND job_status = 1;
 
 -- name: put_aside
--- Back to the queue in the same place, but not for a while. Nothing was wrong with this delivery, so
--- it does not count against max_deliveries.
+-- Back to the queue in the same place, but not for a while. The delivery counts if there was
+-- something wrong with it. What nobody knew what to do with has been so since the first time.
 UPDATE {jobs}
-SET job_status = 2, owner = NULL, claimed_at = NULL, deliveries = GREATEST(1, deliveries - 1),
-    due_at = UTC_TIMESTAMP(6) + INTERVAL %(seconds)s SECOND
+SET job_status = IF(%(seconds)s > 0, 2, 0), owner = NULL, claimed_at = NULL,
+    due_at = IF(%(seconds)s > 0, UTC_TIMESTAMP(6) + INTERVAL %(seconds)s SECOND, NULL),
+    deferred_since = COALESCE(IF(%(is_unknown)s, deferred_since, NULL), CURRENT_TIMESTAMP(6)),
+    deliveries = IF(%(counts)s OR started_at IS NULL, deliveries, GREATEST(deliveries, 1) - 1),
+    started_at = NULL
 WHERE id = %(id)s AND owner = %(owner)s AND job_status = 1;
 
 -- name: bury
@@ -240,12 +253,12 @@ SET job_status = 3, owner = NULL, finished_at = CURRENT_TIMESTAMP(6), unique_key
     reason = %(reason)s
 WHERE id = %(id)s AND (job_status = 3 OR (owner = %(owner)s AND job_status = 1));
 
--- name: bury_worn_out_claims_of
--- What a dead consumer had claimed and has been delivered too often: likely what kills them.
+-- name: bury_these
+-- As bury, for several jobs and one reason.
 UPDATE {jobs}
 SET job_status = 3, owner = NULL, finished_at = CURRENT_TIMESTAMP(6), unique_key = NULL,
     reason = %(reason)s
-WHERE owner = %(owner)s AND job_status = 1 AND deliveries >= %(max_deliveries)s;
+WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 
 -- name: add_throughput
 -- Add to what a consumer has ended in this minute.
@@ -271,37 +284,53 @@ ON DUPLICATE KEY UPDATE ended = ended + VALUES(ended);
 DELETE FROM {throughput} WHERE minute BETWEEN '1970-01-02' AND @summed_up;
 COMMIT;
 
--- name: release_claims_of
--- All that a dead consumer had claimed goes back to the queue.
+-- name: find_claims_of
+-- Some of what a dead consumer had claimed; and whether it had begun, as far as is known.
+SELECT id, queue, order_key, deliveries, started_at IS NOT NULL
+FROM {jobs} FORCE INDEX (owner)
+WHERE owner = %(owner)s AND job_status = 1
+LIMIT 500
+
+-- name: recover
+-- What a dead consumer had claimed goes back to the queue: at once, or after a pause.
 UPDATE {jobs}
-SET job_status = 0, owner = NULL, claimed_at = NULL
-WHERE owner = %(owner)s AND job_status = 1;
+SET job_status = IF(%(seconds)s > 0, 2, 0), owner = NULL, claimed_at = NULL,
+    due_at = IF(%(seconds)s > 0, UTC_TIMESTAMP(6) + INTERVAL %(seconds)s SECOND, NULL),
+    deferred_since = IF(%(seconds)s > 0, CURRENT_TIMESTAMP(6), deferred_since),
+    recoveries = LEAST(recoveries + 1, 4294967295), started_at = NULL
+WHERE id IN %(ids)s AND owner = %(owner)s AND job_status = 1;
 
 -- name: release_others
--- What the owner has claimed goes back, save the jobs that it knows of.
+-- What the owner has claimed goes back as it was, save the jobs that it knows of.
 UPDATE {jobs}
-SET job_status = 0, owner = NULL, claimed_at = NULL
+SET job_status = 0, owner = NULL, claimed_at = NULL,
+    deliveries = IF(started_at IS NULL, deliveries, GREATEST(deliveries, 1) - 1), started_at = NULL
 WHERE owner = %(owner)s AND job_status = 1 AND id NOT IN %(kept)s;
-
--- name: queues_of
--- The queues that a consumer has claims from.
-SELECT DISTINCT queue FROM {jobs} WHERE owner = %(owner)s AND job_status = 1;
 
 -- name: queues_with
 -- The queues that these jobs are in.
 SELECT DISTINCT queue FROM {jobs} WHERE id IN %(ids)s;
 
+-- name: passing_over
+-- The end of a statement that finds rows: they are locked, and those that somebody else has locked
+-- are not among them.
+FOR UPDATE SKIP LOCKED
+
+-- name: exist
+-- Which of these jobs there are; with passing_over, which of them nobody else has locked.
+SELECT id FROM {jobs} FORCE INDEX (PRIMARY) WHERE id IN %(ids)s
+
 -- name: find_due
 -- Scheduled jobs whose time has come.
-SELECT id, queue, order_key FROM {jobs}
+SELECT id, queue, order_key FROM {jobs} FORCE INDEX (due)
 WHERE due_at <= UTC_TIMESTAMP(6) AND job_status = 2
 ORDER BY due_at
-LIMIT 500;
+LIMIT 500
 
 -- name: promote
--- They are queued now, or in the line of their key. Who was claimed before has kept its place.
+-- They are queued now, or in the line of their key. What was put aside has kept its place.
 UPDATE {jobs}
-SET job_status = IF(order_key IS NULL OR deliveries > 0, 0, 4), due_at = NULL,
+SET job_status = IF(order_key IS NULL OR deferred_since IS NOT NULL, 0, 4), due_at = NULL,
     ready_at = CURRENT_TIMESTAMP(6)
 WHERE id IN %(ids)s AND job_status = 2;
 
@@ -324,9 +353,9 @@ SELECT 'consumer', identity, NULL FROM {consumers};
 
 -- name: find_finished
 -- Finished jobs whose retention is over.
-SELECT id FROM {jobs}
+SELECT id FROM {jobs} FORCE INDEX (finished)
 WHERE job_status = 1 AND finished_at < CURRENT_TIMESTAMP(6) - INTERVAL %(seconds)s SECOND
-LIMIT 1000;
+LIMIT 1000
 
 -- name: remove_finished
 -- They go.
@@ -339,7 +368,8 @@ SELECT COUNT(*) FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 4);
 
 -- name: find_unclaimed
 -- Some waiting jobs of the queue; so few that no statement locks the table for long.
-SELECT id FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 2, 4) LIMIT 5000;
+SELECT id FROM {jobs} FORCE INDEX (claim)
+WHERE queue = %(queue)s AND job_status IN (0, 2, 4) LIMIT 5000
 
 -- name: purge
 -- They go, unless they have been claimed meanwhile.

@@ -24,18 +24,19 @@ class OrderedJobs(Claims):
 
     def order_keys(self, ids: Collection[int]) -> list[str]:
         """The order keys of those of the jobs that have one, each as often as there are such."""
-        return self._order_keys("order_keys_with", ids=list(ids)) if ids else []
+        return list(self._order_keys(ids).values())
 
-    def admit(self, keys: Sequence[str]) -> None:
+    def admit(self, keys: Sequence[str], *, passing_over: bool = False) -> None:
         """Queue the next jobs of these order keys, as far as their limits allow, and ring.
 
         For who has stored jobs as waiting, or has ended some, and has committed that.
 
         Args:
             keys: The order keys, each as often as it may have a free place.
+            passing_over: As in ``turn``.
         """
         if keys:
-            _, queued = retried(lambda: self._admit(keys, {}))
+            _, queued = retried(lambda: self._admit(keys, {}, passing_over=passing_over), self.name)
             self._ring({row[1] for row in queued})
 
     def fill_gaps(self, after: str = "") -> str:
@@ -50,7 +51,8 @@ class OrderedJobs(Claims):
             The last key that was looked at, to go on after it; nothing when it was the last of all.
         """
         rows = self._session.query(self._sql["find_waiting"], {"after": after, "limit": _KEYS})
-        self.admit([key for key, free in rows for _ in range(min(free, _PLACES))])
+        keys = [key for key, free in rows for _ in range(min(free, _PLACES))]
+        self.admit(keys, passing_over=True)
         return rows[-1][0] if len(rows) == _KEYS else ""
 
     def _put_in_line(self, order: OrderKey, values: dict[str, Any]) -> int:
@@ -63,20 +65,9 @@ class OrderedJobs(Claims):
             with self._session.undivided():
                 return self._session.script(script, values)
 
-        _, stored, queued, _, ((row_id, sleeper),) = retried(put)
+        _, stored, queued, _, ((row_id, sleeper),) = retried(put, self.name)
         if stored != 1:
             raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
         if queued:
             wake(self._session, sleeper)
         return int(row_id)
-
-    def _bury_worn_out(self, owner: str, max_deliveries: int, reason: str) -> int:
-        """Keep as dead what has been delivered too often; returns how many jobs that are."""
-        values = {"owner": owner, "max_deliveries": max_deliveries, "reason": reason}
-        keys = self._order_keys("order_keys_of", owner=owner)
-        if not keys:
-            return self._change("bury_worn_out_claims_of", **values)
-        statement = self._sql["bury_worn_out_claims_of"]
-        (buried,), queued = retried(lambda: self._admit(keys, values, statement))
-        self._ring({row[1] for row in queued})
-        return int(buried)

@@ -49,7 +49,7 @@ class Job:
         task: The task that the message names, None where it names none.
         task_id: The task's id as the message or the row has it, None for rows that have none.
         priority: 0 to 9, the greater first.
-        deliveries: How often it was claimed.
+        deliveries: How often it has begun to run.
         created_at: When it was stored.
         ready_at: When it could be claimed, where that was later.
         due_at: Not before this.

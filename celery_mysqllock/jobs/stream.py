@@ -7,6 +7,7 @@ acks gather for the next, which deletes them all and claims as many jobs again.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -17,9 +18,11 @@ from celery_mysqllock.exceptions import (
     DatabaseError,
     JobTableError,
     MySQLLockError,
+    RowsLocked,
+    TransientError,
 )
 from celery_mysqllock.jobs.job import Settlement
-from celery_mysqllock.jobs.window import Window
+from celery_mysqllock.jobs.window import LONG, Window
 from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
@@ -41,7 +44,13 @@ _STALE = 0.5
 # Seconds until what the server could not do (disk full, read only, not there) is tried again.
 _RETRY = 1.0
 # Seconds that closing waits for the last settlements.
-_FLUSH = 30.0
+_FLUSH = 20.0
+# For so many seconds after somebody had rows locked, it is asked for such before it is settled.
+_CAREFUL = 60.0
+# The reason of a dead job whose own one the server does not take.
+_PLAIN_REASON = (
+    "The job cannot run, and the server does not take the reason; the worker's log has it."
+)
 
 
 class Stream(Window):
@@ -59,6 +68,7 @@ class Stream(Window):
             ``look`` when something comes.
         on_end: Called from the thread when all is settled after it was closed.
         is_alone: Whether all that the owner has claimed was claimed by this stream.
+        max_deliveries: As for ``Window``.
     """
 
     def __init__(  # noqa: PLR0913 - each is named at the call
@@ -71,14 +81,20 @@ class Stream(Window):
         on_dry: Callable[[], None],
         on_end: Callable[[], None],
         is_alone: Callable[[], bool],
+        max_deliveries: int = 0,
     ) -> None:
-        super().__init__(claim_limit, on_jobs)
+        super().__init__(claim_limit, on_jobs, max_deliveries=max_deliveries)
         self._open_table = open_table
         self._owner = owner
         self._on_dry = on_dry
         self._on_end = on_end
         self._is_alone = is_alone
         self._has_lost = False
+        # what cannot be settled just now, and when it is tried again
+        self._stuck = Settlement()
+        self._stuck_until, self._pause = 0.0, _RETRY
+        self._careful_until = 0.0
+        self._give_up_at = math.inf
         self._last_taken, self._last_turn = 0, time.monotonic()
         self._served: set[str] = set()
 
@@ -97,6 +113,7 @@ class Stream(Window):
         Args:
             kept: Jobs that are still running. The session lives on until they are settled.
         """
+        self._give_up_at = time.monotonic() + _FLUSH
         self.shut(kept)
         is_quick = not kept and self.error is None
         if is_quick and self._thread is not threading.current_thread():
@@ -141,9 +158,18 @@ class Stream(Window):
             self.error = ConnectionLost(str(error)) if is_ours else error
             self._on_jobs()
         elif not isinstance(error, (ConnectionLost, CannotConnect)):
-            logger.error("Jobs cannot be settled and may run again: %s", error)
+            logger.error("Jobs cannot be settled now: %s", error)
             with self._changed:
-                self._settled, self._kept = Settlement(), set()
+                self._changed.wait(_RETRY)
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Settle no more what cannot be settled for so long after the end."""
+        if self._closed and time.monotonic() > self._give_up_at:
+            left = self._settled + self._stuck
+            if left:
+                logger.error("%d jobs could not be settled, and may run again.", len(left.ids))
+            self._settled, self._stuck, self._kept = Settlement(), Settlement(), set()
 
     def _come_back(self) -> None:
         """Open another session as soon as the server lets it, to settle what is out."""
@@ -159,43 +185,70 @@ class Stream(Window):
 
     def _is_needed(self) -> bool:
         with self._changed:
-            return not self._closed or bool(self._settled) or bool(self._kept)
+            is_done = not (self._settled or self._stuck or self._kept)
+            return not (self._closed and is_done)
 
     def _release_unknown(self) -> None:
         """Give back jobs whose claim was committed, and the answer lost."""
         with self._changed:
-            buried = {job_id for job_id, _ in self._settled.buried}
-            aside = {job_id for job_id, _ in self._settled.put_aside}
-            settled = (self._settled.acked, self._settled.released, self._settled.unclaimed)
-            known = self._kept.union(buried, aside, *settled)
+            known = self._kept.union((self._settled + self._stuck).ids)
         if self._is_alone():
-            self._table.release_others(known, self._owner)
+            try:
+                self._table.release_others(known, self._owner)
+            except TransientError as error:
+                logger.warning("Jobs go back when this consumer has ended: %s", error)
 
     def _await_work(self) -> bool:
         """Wait until there is something to settle or to claim; False when all is done."""
         with self._changed:
+            now = time.monotonic()
+            rest_until = now + self._patience()
             while not self._is_due() and not (self._closed and self._has_lost):
-                if self._closed and not self._kept:
-                    return False
+                if self._closed:
+                    self._give_up()
+                    if not self._kept and not self._stuck:
+                        return False
                 gathers = self._gathers = bool(self._settled) or self._can_claim()
                 taken = self._taken
-                is_over = not self._changed.wait(_GATHER if gathers else self._patience())
-                if is_over and self._taken == taken and not gathers:
-                    self._unclaim_stale()
-                if is_over or gathers:
+                self._rests = not gathers
+                until = min(rest_until, self._next_event())
+                self._changed.wait(_GATHER if gathers else max(0.0, until - time.monotonic()))
+                if gathers:
                     break
-            self._gathers = False
+                if time.monotonic() >= rest_until:
+                    if self._taken == taken:
+                        self._release_stale()
+                    break
+                if self._taken != taken:
+                    rest_until = time.monotonic() + self._patience()
+            self._gathers = self._rests = False
             return True
+
+    def _is_due(self) -> bool:
+        return super()._is_due() or (bool(self._stuck) and time.monotonic() >= self._stuck_until)
 
     def _patience(self) -> float:
         """Seconds to wait for something to do: the session must be heard of now and then."""
         return _STALE if self._jobs else max(1.0, (self._session.idle_timeout or 30) / 3)
 
-    def _unclaim_stale(self) -> None:
+    def _next_event(self) -> float:
+        """When to look whether there is something to do, though nobody says so."""
+        event = math.inf
+        if self._begun:
+            event = next(iter(self._begun.values())) + LONG
+        if self._suspects:
+            event = min(event, time.monotonic() + LONG)
+        if self._stuck:
+            event = min(event, self._stuck_until)
+        return event
+
+    def _release_stale(self) -> None:
         """Give back what was claimed ahead: other consumers may be free."""
         self._ahead = 0
-        while self._jobs and len(self._jobs) > self._window - self._out:
-            self._settled.unclaimed.append(self._jobs.pop().id)
+        while self._jobs and self._held() > self._window:
+            job = self._jobs.pop()
+            self._suspects.forget(job)
+            self._settled.released.append(job.id)
 
     def _keep_pace(self) -> None:
         """Claim ahead as much as was taken in a moment, on the average since the last time."""
@@ -207,9 +260,16 @@ class Stream(Window):
     def _turn(self) -> None:
         with self._changed:
             self._keep_pace()
+            now = time.monotonic()
             settled, self._settled = self._settled, Settlement()
+            settled.started += self._write_down()
+            if self._stuck and now >= self._stuck_until:
+                settled, self._stuck = self._stuck + settled, Settlement()
+            if self._suspects and self._may_suspect_start() and self._is_place_free():
+                settled.started.append(self._suspects.start().id)
             queue = next((name for name in self._queues if name in self._to_look), None)
             limit = self._limit() if queue is not None and self._can_claim() else 0
+            starts = self._starts() if limit else 0
             if queue is not None:
                 self._queues.remove(queue)
                 self._queues.append(queue)
@@ -218,28 +278,110 @@ class Stream(Window):
             self._table.keep_alive(self._owner)
             return
         try:
-            jobs = self._table.turn(settled, self._owner, queue, limit)
-        except DatabaseError as error:
-            self._put_back(settled, error)
+            if now < self._careful_until:
+                settled = self._lay_locked_aside(settled)
+            jobs = self._table.turn(
+                settled,
+                self._owner,
+                queue,
+                limit,
+                starts=starts,
+                passing_over=now < self._careful_until,
+                patience=0.0,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is forgotten
+            self._fall_back(settled, error)
             return
         self._note(queue, limit, jobs)
-        if settled.released or settled.unclaimed:
+        if settled.released or any(not job.seconds for job in settled.put_aside):
             self._ring()
+        if any(job.seconds for job in settled.put_aside):
+            self._table.ring_sweeper()
 
-    def _put_back(self, settled: Settlement, error: DatabaseError) -> None:
+    def _lay_locked_aside(self, settled: Settlement) -> Settlement:
+        """Keep for later what somebody else has locked, so that it delays nothing but itself."""
+        locked = self._table.locked_among(settled.ids)
+        if locked:
+            self._careful_until = time.monotonic() + _CAREFUL
+            self._lay_aside(settled.only(locked), _RETRY)
+        return settled.without(locked)
+
+    def _lay_aside(self, settled: Settlement, seconds: float) -> None:
         with self._changed:
+            self._unstart(settled, seconds)
+            self._stuck += settled
+            self._stuck_until = time.monotonic() + seconds
+
+    def _keep(self, settled: Settlement) -> None:
+        """Settle it with the next transaction."""
+        with self._changed:
+            self._unstart(settled, 0.0)
             self._settled = settled + self._settled
-        if isinstance(error, ConnectionLost) or not error.is_passing:
+
+    def _unstart(self, settled: Settlement, seconds: float) -> None:
+        """The start of a suspect could not be written down, so it has to wait."""
+        suspect = self._suspects.starting
+        if suspect is not None and suspect.id in settled.started:
+            settled.started.remove(suspect.id)
+            self._suspects.postpone(seconds)
+
+    def _fall_back(self, settled: Settlement, error: Exception) -> None:
+        """Do what there is to do when jobs could not be settled and claimed together.
+
+        Raises:
+            MySQLLockError: No more can be claimed; what is to be settled is kept.
+        """
+        was_careful = time.monotonic() < self._careful_until
+        lasts = not isinstance(error, DatabaseError) or not error.is_passing
+        if settled and lasts and not isinstance(error, ConnectionLost):
+            self._settle_each(settled)
+            return
+        self._keep(settled)
+        if isinstance(error, RowsLocked) and not was_careful:
+            self._careful_until = time.monotonic() + _CAREFUL
+            return
+        if lasts:
             raise error
         logger.error("The server cannot do it now, trying again in %s s: %s", _RETRY, error)
         time.sleep(_RETRY)
 
+    def _settle_each(self, settled: Settlement) -> None:
+        """Settle jobs one by one, so that one that cannot be settled takes no other with it."""
+        for job_id in settled.ids:
+            part = settled.only({job_id})
+            try:
+                self._table.turn(part, self._owner, None, 0, passing_over=True, patience=0.0)
+            except ConnectionLost:
+                ids = settled.ids
+                self._keep(settled.only(set(ids[ids.index(job_id) :])))
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this job alone
+                logger.error(  # noqa: TRY400 - nothing of ours is wrong
+                    "Job %d cannot be settled, trying again in %s s: %s", job_id, _RETRY, error
+                )
+                part.buried = [(job_id, _PLAIN_REASON) for job_id, _ in part.buried]
+                self._lay_aside(part, _RETRY)
+        self._start_suspect()
+
+    def _start_suspect(self) -> None:
+        with self._changed:
+            suspect = self._suspects.started()
+            if suspect is not None:
+                self._jobs.appendleft(suspect)
+        if suspect is not None:
+            self._on_jobs()
+
     def _note(self, queue: str | None, limit: int, jobs: list[ClaimedJob]) -> None:
+        self._start_suspect()
         with self._changed:
             if self._closed:
-                self._settled.unclaimed.extend(job.id for job in jobs)
+                self._settled.released.extend(job.id for job in jobs)
             else:
-                self._jobs.extend(jobs)
+                for job in jobs:
+                    if job.recoveries and not job.is_started:
+                        self._suspects.add(job)
+                    else:
+                        self._jobs.append(job)
             if queue is not None and limit and len(jobs) < limit:
                 self._to_look.discard(queue)
         if jobs:

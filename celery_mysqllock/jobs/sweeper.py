@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.exceptions import Interrupted
+from celery_mysqllock.exceptions import ConnectionLost, Interrupted, MySQLLockError
 from celery_mysqllock.jobs.ephemeral import EphemeralQueues
 from celery_mysqllock.jobs.registry import Registry
+from celery_mysqllock.jobs.retry import hasty
 from celery_mysqllock.jobs.table import JobTable
 from celery_mysqllock.mysql import free_among
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.mysql import Session
     from celery_mysqllock.settings import BrokerSettings
@@ -53,22 +57,51 @@ class Sweeper:
         Raises:
             ConnectionLost: The session has ended.
         """
-        jobs = JobTable(session, self._settings.table, names=self._names)
+        jobs = JobTable(
+            session,
+            self._settings.table,
+            names=self._names,
+            claim_method=self._settings.claim_method,
+        )
+        with hasty():
+            until = self._round(session, jobs, identity)
+        self._rest(session, until)
+
+    def _round(self, session: Session, jobs: JobTable, identity: str) -> float:
+        """Look round, and do what there is to do; seconds until the next round."""
         seen = jobs.look()
         if seen.is_due:
-            while jobs.promote():
-                pass
+            self._try("queue scheduled jobs", lambda: self._promote(jobs))
             seen = jobs.look()
         for queue in seen.ready_queues:
             # who inserted the jobs may not have rung
-            jobs.ring(queue)
-        until_free = self._take_back(session, jobs, (seen.owners | seen.consumers) - {identity})
+            self._try(f"ring for the queue {queue!r}", partial(jobs.ring, queue))
+        others = (seen.owners | seen.consumers) - {identity}
+        until_free = self._take_back(session, jobs, others)
         if time.monotonic() >= self._next_tidying:
             self._next_tidying = time.monotonic() + _TIDY
             self._tidy(session, jobs)
-        # What is due and was not promoted has been changed by hand; it must not keep this awake.
+        # What is due and was not promoted is locked, or was changed by hand; it must not keep this
+        # awake.
         until_due = math.inf if seen.is_due else seen.until_due
-        self._rest(session, min(self._settings.polling_interval, until_due, until_free))
+        return min(self._settings.polling_interval, until_due, until_free)
+
+    def _promote(self, jobs: JobTable) -> None:
+        while jobs.promote():
+            pass
+
+    def _try(self, what: str, do: Callable[[], object]) -> None:
+        """Do one thing of many: what hinders it hinders nothing else.
+
+        Raises:
+            ConnectionLost: The session has ended.
+        """
+        try:
+            do()
+        except ConnectionLost:
+            raise
+        except MySQLLockError as error:
+            logger.warning("The housekeeping could not %s: %s", what, error)
 
     def _rest(self, session: Session, seconds: float) -> None:
         try:
@@ -95,19 +128,32 @@ class Sweeper:
         registry = Registry(session, self._settings.table)
         for owner, since in self._suspected_since.items():
             if now - since >= grace:
-                released = jobs.release_claims_of(owner, self._settings.max_deliveries)
-                queues.leave_those_of(owner)
-                registry.remove(owner)
-                if released:
-                    logger.warning("Consumer %r is dead; %d jobs go back.", owner, released)
+                give_back = partial(self._bury_consumer, jobs, queues, registry, owner)
+                self._try(f"give back what the consumer {owner!r} had claimed", give_back)
         left = [since + grace - now for since in self._suspected_since.values()]
         return min((seconds for seconds in left if seconds > 0), default=math.inf)
 
+    def _bury_consumer(
+        self, jobs: JobTable, queues: EphemeralQueues, registry: Registry, owner: str
+    ) -> None:
+        """Give back what a dead consumer had, and forget it."""
+        released = jobs.release_claims_of(owner, self._settings.max_deliveries)
+        if released:
+            logger.warning("Consumer %r is dead; %d jobs go back.", owner, released)
+        queues.leave_those_of(owner)
+        registry.remove(owner)
+
     def _tidy(self, session: Session, jobs: JobTable) -> None:
         queues = EphemeralQueues(session, self._settings.table, names=self._names)
-        queues.delete_expired()
-        jobs.sum_up_throughput()
+        self._try("delete expired queues and messages", queues.delete_expired)
+        self._try("sum up the throughput", jobs.sum_up_throughput)
+        self._try("look for lines that stand still", lambda: self._fill_gaps(jobs))
+        self._try("remove finished jobs", lambda: self._remove_finished(jobs))
+
+    def _fill_gaps(self, jobs: JobTable) -> None:
         self._gaps_after = jobs.fill_gaps(self._gaps_after)
+
+    def _remove_finished(self, jobs: JobTable) -> None:
         if self._settings.retention_seconds:
             while jobs.remove_finished(self._settings.retention_seconds):
                 pass

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege
+from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, RowsLocked
 from celery_mysqllock.jobs.bell import ring, wake
 from celery_mysqllock.jobs.job import (
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
     TASK_ID_LIMIT,
-    Settlement,
     check_queue_name,
+    pause_after,
 )
 from celery_mysqllock.jobs.lock_names import BELL_PARAMETERS
 from celery_mysqllock.jobs.ordered import OrderedJobs
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.jobs.unique import UniqueJobs, UniqueKey
-from celery_mysqllock.mysql import used_by
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from celery_mysqllock.jobs.job import Placement
     from celery_mysqllock.jobs.lines import OrderKey
 
 
+# How often a server that cannot pass over locked rows is waited for in one go.
+_MOST_WAITS = 4
 _NAMED = ("ready", "paused", "owner", "consumer")
 
 
@@ -106,7 +108,7 @@ class JobTable(OrderedJobs):
         if order is not None and unique is None and statement == "put_waiting":
             return self._put_in_line(order, values)
         if unique is None:
-            stored = retried(lambda: self._session.insert(self._sql[statement], values))
+            stored = retried(lambda: self._session.insert(self._sql[statement], values), self.name)
         else:
             stored = UniqueJobs(self._session, self._sql).insert(
                 statement, values, must_store=unique.must_store
@@ -254,39 +256,140 @@ class JobTable(OrderedJobs):
     def release_claims_of(self, owner: str, max_deliveries: int = 0) -> int:
         """Give all claims of a dead consumer back; returns how many jobs that are.
 
+        Those whose rows somebody has locked are left for the next time.
+
         Args:
             owner: The dead consumer's identity.
-            max_deliveries: A job that was delivered so often becomes dead instead; 0 for no limit.
+            max_deliveries: A job that had begun, for the so manieth time, becomes dead instead; 0
+                for no limit.
         """
-        queues = self._session.query(self._sql["queues_of"], {"owner": owner})
         released = 0
-        if max_deliveries:
-            reason = f"Its worker died in each of {max_deliveries} deliveries (max_deliveries)."
-            released = self._bury_worn_out(owner, max_deliveries, reason)
-        released += self._change("release_claims_of", owner=owner)
-        self._ring({queue for (queue,) in queues})
+        while found := self._recover_some(owner, max_deliveries):
+            released += found
         return released
+
+    def _recover_some(self, owner: str, max_deliveries: int) -> int:
+        found, queued = self._change_found(
+            "find_claims_of",
+            lambda rows: self._recovering(owner, max_deliveries, rows),
+            owner=owner,
+        )
+        self._ring({row[1] for row in (*found, *queued)})
+        return len(found)
+
+    def _recovering(
+        self, owner: str, max_deliveries: int, rows: Sequence[Any]
+    ) -> tuple[list[str], dict[str, Any], list[str]]:
+        """Statements that give claimed rows back or bury them, their values, and freed keys."""
+        groups: dict[float, list[int]] = {}
+        buried: list[Any] = []
+        for row in rows:
+            job_id, _, _, deliveries, had_begun = row
+            if had_begun and max_deliveries and deliveries >= max_deliveries:
+                buried.append(row)
+            else:
+                pause = pause_after(deliveries) if had_begun else 0.0
+                groups.setdefault(pause, []).append(job_id)
+        reason = f"Its worker died in each of {max_deliveries} deliveries (max_deliveries)."
+        values: dict[str, Any] = {"owner": owner}
+        graves = [{"ids": [row[0] for row in buried], "reason": reason}] if buried else []
+        returns = [{"seconds": seconds, "ids": ids} for seconds, ids in groups.items()]
+        statements = [
+            *self._repeat("bury_these", graves, values),
+            *self._repeat("recover", returns, values),
+        ]
+        return statements, values, [row[2] for row in buried if row[2] is not None]
 
     def promote(self) -> bool:
         """Queue scheduled jobs that are due, and ring; True when there may be more.
 
-        Those that have an order key join its line.
+        Those that have an order key join its line. Those that somebody has locked are passed over.
         """
-        found = self._session.query(self._sql["find_due"])
-        values = {"ids": [row[0] for row in found]}
-        keys = [row[2] for row in found if row[2] is not None]
-        if keys:
-            retried(lambda: self._admit(keys, values, self._sql["promote"]))
-        elif found:
-            self._change("promote", **values)
-        self._ring({row[1] for row in found})
+        found, queued = self._change_found(
+            "find_due",
+            lambda rows: (
+                [self._sql["promote"]],
+                {"ids": [row[0] for row in rows]},
+                [row[2] for row in rows if row[2] is not None],
+            ),
+        )
+        self._ring({row[1] for row in (*found, *queued)})
         return bool(found)
 
-    def release(self, ids: Collection[int], owner: str) -> None:
-        """Give claimed jobs back to their queues, and ring."""
-        self.turn(Settlement(released=list(ids)), owner, None, 0)
-        queues = self._session.query(self._sql["queues_with"], {"ids": list(ids)})
-        self._ring({queue for (queue,) in queues})
+    def _change_found(
+        self,
+        find: str,
+        change: Callable[[Sequence[Any]], tuple[list[str], dict[str, Any], list[str]]],
+        **values: object,
+    ) -> tuple[list[Any], list[Any]]:
+        """Find rows, change them and let others go in their lines, in one transaction.
+
+        What somebody else has locked is passed over, so that it delays nothing but itself.
+
+        Args:
+            find: The name of the statement that finds them.
+            change: Gives statements that change the found rows, by id; their values; and the order
+                keys in whose lines others may go now.
+            **values: Those of the statement that finds.
+
+        Returns:
+            The changed rows, and id and queue of those that were let go.
+        """
+        if not self._way.is_locking:
+            return self._change_each(self._session.query(self._sql[find], values), change)
+
+        def once() -> tuple[list[Any], list[Any]]:
+            with self._session.undivided():
+                lock = f"BEGIN; {self._sql[find]} {self._sql['passing_over']}"
+                _, found = self._session.script(lock, values)
+                return found, self._apply(found, change) if found else self._commit()
+
+        return retried(once, self.name)
+
+    def _commit(self) -> list[Any]:
+        self._session.execute("COMMIT")
+        return []
+
+    def _change_each(
+        self,
+        found: list[Any],
+        change: Callable[[Sequence[Any]], tuple[list[str], dict[str, Any], list[str]]],
+    ) -> tuple[list[Any], list[Any]]:
+        """As ``_change_found`` on a server that cannot pass over rows: in halves, down to one."""
+
+        def once(rows: list[Any]) -> list[Any]:
+            with self._session.undivided():
+                self._session.execute("BEGIN")
+                return self._apply(rows, change)
+
+        changed: list[Any] = []
+        queued: list[Any] = []
+        parts, waits = [found] if found else [], 0
+        while parts and waits < _MOST_WAITS:
+            rows = parts.pop(0)
+            try:
+                queued += retried(partial(once, rows), self.name, 0.0)
+                changed += rows
+            except RowsLocked:
+                waits += 1
+                half = len(rows) // 2
+                # those behind are not to wait again for what is in front
+                parts += [part for part in (rows[half:], rows[:half]) if part and half]
+        return changed, queued
+
+    def _apply(
+        self,
+        found: Sequence[Any],
+        change: Callable[[Sequence[Any]], tuple[list[str], dict[str, Any], list[str]]],
+    ) -> list[Any]:
+        """Change found rows in the open transaction, and commit; what was let go."""
+        statements, values, keys = change(found)
+        if not keys:
+            self._session.script("; ".join([*statements, "COMMIT"]), values)
+            return []
+        _, queued, rest = self._move_up(keys, values, *statements, passing_over=True)
+        self._session.script("; ".join([*rest, "COMMIT"]), values)
+        return queued
 
     def place(self, job_id: int, owner: str, placement: Placement) -> None:
         """Put a claimed job where it belongs, and ring there."""
@@ -308,10 +411,6 @@ class JobTable(OrderedJobs):
         """Wake an idle consumer of the queue: something has come to it, or come back."""
         ring(self._session, self._names, queue)
 
-    def ring_sweeper(self) -> None:
-        """Wake the sweeper: something was scheduled."""
-        wake(self._session, used_by(self._session, self._names.sweeper))
-
     def remove_finished(self, retention: float) -> int:
         """Remove some jobs that were finished so many seconds ago; returns how many."""
         return self._delete("find_finished", "remove_finished", seconds=retention)
@@ -321,7 +420,7 @@ class JobTable(OrderedJobs):
         if self._session.value(self._sql["has_old_throughput"]) is None:
             return
         with self._session.undivided():
-            retried(lambda: self._session.script(self._sql["sum_up_throughput"]))
+            retried(lambda: self._session.script(self._sql["sum_up_throughput"]), self.name, 0.0)
 
     # -- queues -----------------------------------------------------------------------------------
 
@@ -330,13 +429,17 @@ class JobTable(OrderedJobs):
         return int(self._session.value(self._sql["count_ready"], {"queue": queue}))
 
     def purge(self, queue: str) -> int:
-        """Delete all waiting jobs of the queue; returns how many."""
+        """Delete all waiting jobs of the queue, save those that somebody has locked; how many."""
         purged = 0
         while gone := self._delete("find_unclaimed", "purge", queue=queue):
             purged += gone
         return purged
 
     def _delete(self, find: str, delete: str, **values: object) -> int:
-        """Delete what there is to find; zero when there is nothing, or others have changed it."""
-        found = self._session.query(self._sql[find], values)
-        return self._change(delete, ids=[row[0] for row in found]) if found else 0
+        """Delete some of what there is to find and nobody has locked; zero when there is none."""
+        found, _ = self._change_found(
+            find,
+            lambda rows: ([self._sql[delete]], {"ids": [row[0] for row in rows]}, []),
+            **values,
+        )
+        return len(found)

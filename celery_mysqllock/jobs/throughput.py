@@ -46,8 +46,8 @@ class Throughput:
         A job counts once, however often it is settled.
         """
         with self._mutex:
-            aside = [job_id for job_id, _ in settled.put_aside]
-            for job_id in (*settled.released, *settled.unclaimed, *aside):
+            aside = [job.job_id for job in settled.put_aside]
+            for job_id in (*settled.released, *aside):
                 self._queues.pop(job_id, None)
             for job_id in [*settled.acked, *(job_id for job_id, _ in settled.buried)]:
                 queue = self._queues.pop(job_id, None)

@@ -15,9 +15,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from celery_mysqllock.exceptions import DuplicateKey, JobExists, SettingsError, TransientError
+from celery_mysqllock.exceptions import (
+    DuplicateKey,
+    JobExists,
+    RowsLocked,
+    SettingsError,
+    TransientError,
+)
 from celery_mysqllock.jobs.job import TASK_ID_LIMIT
-from celery_mysqllock.jobs.retry import retried
+from celery_mysqllock.jobs.retry import PATIENCE, explained, retried
 from celery_mysqllock.mysql import Inserted
 
 if TYPE_CHECKING:
@@ -35,13 +41,24 @@ _READABLE = 190
 # The column is exact ASCII; but a comparison takes no notice of spaces at the end.
 _PLAIN = re.compile(r"[ -}]*[!-}]")
 _DEQUEUED = 1
-# Seconds for which a key is asked for whose holder cannot be seen: a transaction that has stored it
-# is open elsewhere, or many ask at the moment it becomes free, and the server ends their deadlocks.
+# Seconds for which a key is asked for while many ask at the moment it becomes free, and the server
+# ends their deadlocks.
 _PATIENCE = 60.0
 # Most seconds until it is asked for again after a deadlock: so that they do not meet again.
 _PAUSE = 0.02
 # How often a key may have been freed between an INSERT and the look who has it.
 _CHANGES = 5
+
+
+def _bear(error: TransientError, waited: float) -> None:
+    """Do nothing, or wait a moment, when the INSERT is to be tried again; raise otherwise."""
+    if isinstance(error, RowsLocked):
+        if waited > PATIENCE:
+            raise explained(error, waited) from error
+        return
+    if waited > _PATIENCE:
+        raise error
+    time.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - spreads load, keeps no secret
 
 
 @dataclass(frozen=True)
@@ -115,13 +132,14 @@ class UniqueJobs:
         Raises:
             JobExists: Another task's job has the key.
             SettingsError: The job has no task id by which others could know it.
-            TransientError: For a minute somebody's open transaction, or a crowd, has had the key.
+            RowsLocked: For 20 seconds somebody's open transaction has had the key.
+            TransientError: For a minute a crowd has had it.
         """
         if values["task_id"] is None:
             raise SettingsError(
                 f"A unique job needs a task id, of {TASK_ID_LIMIT} characters at most."
             )
-        deadline = time.monotonic() + _PATIENCE
+        began = time.monotonic()
         if self._looks_first:
             stored = self._meet_holder(statement, values, must_store=must_store)
             if stored is not None:
@@ -131,10 +149,8 @@ class UniqueJobs:
                 return self._session.insert(self._sql[statement], values)
             except DuplicateKey:
                 pass
-            except TransientError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - spreads load, keeps no secret
+            except TransientError as error:
+                _bear(error, time.monotonic() - began)
             stored = self._meet_holder(statement, values, must_store=must_store)
             if stored is not None:
                 return stored

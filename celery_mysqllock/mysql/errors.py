@@ -42,7 +42,8 @@ _BY_CODE: dict[int, type[exceptions.MySQLLockError]] = {
             *(1047, 3100, 3101),
         ),
         # 1020 and 1412: a row, or the table's shape, is another one than at the transaction's start
-        exceptions.TransientError: (1020, 1205, 1213, 1412, 3058, 3572),
+        exceptions.TransientError: (1020, 1213, 1412, 3058),
+        exceptions.RowsLocked: (1205, 3572),
         exceptions.Interrupted: (1317,),
         exceptions.StatementTimeout: (1969, 3024),
         exceptions.NoSuchSession: (1094,),

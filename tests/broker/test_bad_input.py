@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 StartWorker = "Callable[..., Worker]"
 pytestmark = pytest.mark.usefixtures("producer_url")
+# What no worker knows is dead at once.
+OPTIONS = '{"text_task": null, "unknown_task_grace": null}'
 
 
 def envelope(  # noqa: PLR0913 - each is a part of a row
@@ -205,7 +207,7 @@ def test_rows_that_cannot_be_read_are_kept_as_dead_and_the_worker_goes_on(
     for what, (row, reason) in BAD_ROWS.items():
         session.execute("INSERT INTO jobs (message) VALUES (%s)", (row,))
         expected[what] = (session.value("SELECT LAST_INSERT_ID()"), reason)
-    worker = start_worker("--pool", pool, BROKER_OPTIONS='{"text_task": null}')
+    worker = start_worker("--pool", pool, BROKER_OPTIONS=OPTIONS)
     note.delay("still here")
     eventually(lambda: ledger(session) == ["still here"] or worker.has_ended)
     assert not worker.has_ended, worker.log

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.broker.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("producer_url")
+# What no worker knows is dead at once.
+OPTIONS = '{"text_task": null, "unknown_task_grace": null}'
 NOW = datetime.now(timezone.utc)
 PAST, FUTURE = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
 
@@ -232,7 +234,7 @@ def test_a_row_that_cannot_run_is_kept_as_dead_and_the_worker_goes_on(
     for message, reason in BAD_MESSAGES.items():
         session.execute("INSERT INTO jobs (message) VALUES (%s)", (message,))
         expected[session.value("SELECT LAST_INSERT_ID()")] = reason
-    worker = start_worker("--pool", pool, BROKER_OPTIONS='{"text_task": null}')
+    worker = start_worker("--pool", pool, BROKER_OPTIONS=OPTIONS)
     note.delay("still here")
     eventually(lambda: ledger(session) == ["still here"] or worker.has_ended)
     assert not worker.has_ended, worker.log

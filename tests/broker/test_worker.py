@@ -54,7 +54,7 @@ def test_tasks_and_bare_rows_run_in_each_pool(
 def test_what_cannot_run_is_kept_as_dead_with_its_reason_and_the_worker_goes_on(
     session: Session, start_worker: Callable[..., Worker]
 ) -> None:
-    start_worker(BROKER_OPTIONS='{"text_task": null}')
+    start_worker(BROKER_OPTIONS='{"text_task": null, "unknown_task_grace": null}')
     for message in (
         "any text",
         '{"task": 5}',

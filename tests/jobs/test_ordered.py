@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.jobs import JobTable, LockNames, OrderKey, Sweeper
-from celery_mysqllock.jobs.job import Settlement
+from celery_mysqllock.jobs.job import Aside, Settlement
 from celery_mysqllock.jobs.lines import slots
 from celery_mysqllock.mysql import Address, Session
 from celery_mysqllock.settings import BrokerSettings
@@ -66,14 +66,19 @@ def test_so_many_of_a_key_run_at_once_as_its_limit_says(jobs: JobTable) -> None:
     one, two = jobs.claim("q", 10, ME)
     jobs.ack([two.id], ME)
     (three,) = jobs.claim("q", 10, ME)
-    jobs.turn(Settlement(acked=[one.id, three.id], ended_keys=[PAIR.text, PAIR.text]), ME, None, 0)
+    jobs.turn(
+        Settlement(acked=[one.id, three.id], ended_keys={one.id: PAIR.text, three.id: PAIR.text}),
+        ME,
+        None,
+        0,
+    )
     assert messages(jobs.claim("q", 10, ME)) == ["4", "5"]
 
 
 def test_the_transaction_that_ends_a_job_claims_the_next(jobs: JobTable) -> None:
     put(jobs, ONE, "1", "2")
     (job,) = jobs.claim("q", 1, ME)
-    settled = Settlement(acked=[job.id], ended_keys=[ONE.text])
+    settled = Settlement(acked=[job.id], ended_keys={job.id: ONE.text})
     assert messages(jobs.turn(settled, ME, "q", 1)) == ["2"]
 
 
@@ -96,23 +101,24 @@ def test_a_released_job_stays_the_first_of_its_key(jobs: JobTable) -> None:
 def test_a_job_that_is_put_aside_keeps_its_place(jobs: JobTable, session: Session) -> None:
     put(jobs, ONE, "1", "2")
     (job,) = jobs.claim("q", 10, ME)
-    jobs.put_aside(job.id, ME, 30.5)
+    jobs.put_aside(Aside(job.id, 30.5), ME)
     jobs.admit([ONE.text])
     assert jobs.claim("q", 10, ME) == []
     age(session)
     assert jobs.promote()
     (again,) = jobs.claim("q", 10, ME)
-    assert (again.message, again.deliveries) == ("1", 1)
+    assert (again.message, again.deliveries) == ("1", 0)
+    assert again.deferred_for is not None
 
 
 def test_being_put_aside_does_not_count_as_a_delivery(jobs: JobTable, session: Session) -> None:
     put(jobs, None, "x")
     for _ in range(5):
         (job,) = jobs.claim("q", 1, ME)
-        jobs.put_aside(job.id, ME, 30)
+        jobs.put_aside(Aside(job.id, 30), ME)
         age(session)
         jobs.promote()
-    assert session.value("SELECT deliveries FROM jobs") == 1
+    assert session.value("SELECT deliveries FROM jobs") == 0
 
 
 def test_a_dead_job_lets_the_next_go(jobs: JobTable) -> None:
@@ -365,7 +371,7 @@ class Crowd:
                 self._begin(job)
             for job in random.sample(claimed, len(claimed)):
                 self._running.discard(str(job.order_key))
-                settled.ended_keys.append(str(job.order_key))
+                settled.ended_keys[job.id] = str(job.order_key)
                 if random.random() < 0.1:  # noqa: S311 - no secret
                     settled.buried.append((job.id, "no"))
                 else:

@@ -1,0 +1,108 @@
+"""Jobs that have come back from a dead consumer: one of them may be what has killed it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator
+
+    from celery_mysqllock.jobs.job import ClaimedJob
+
+# Seconds after which the next one begins although the one before goes on: that one kills nobody by
+# its beginning.
+_HARMLESS = 1.0
+
+
+class Suspects:
+    """The claimed jobs that begin one after the other, each after its start was committed.
+
+    So it is only what has begun that counts as delivered when the worker dies again; and what is
+    short has ended, and its ack was committed, before the next one begins. A window guards this
+    with its lock.
+
+    Args:
+        clock: Tells the time in seconds.
+
+    Attributes:
+        starting: The one whose start is being committed, None for none.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._waiting: deque[ClaimedJob] = deque()
+        self.starting: ClaimedJob | None = None
+        self._last: int | None = None
+        self._taken_at: float | None = None
+        self._not_before = 0.0
+
+    def __len__(self) -> int:
+        return len(self._waiting) + (self.starting is not None)
+
+    def __iter__(self) -> Iterator[ClaimedJob]:
+        return iter([*([] if self.starting is None else [self.starting]), *self._waiting])
+
+    def add(self, job: ClaimedJob) -> None:
+        """A job was claimed that is one of them."""
+        self._waiting.append(job)
+
+    def may_start(self, out: Container[int]) -> bool:
+        """Whether it is time for the next.
+
+        Args:
+            out: The ids of the jobs that the consumer has.
+        """
+        if not self._waiting or self.starting is not None:
+            return False
+        now = self._clock()
+        if now < self._not_before:
+            return False
+        if self._last is None:
+            return True
+        if self._taken_at is None:
+            return False
+        return self._last not in out or now >= self._taken_at + _HARMLESS
+
+    def start(self) -> ClaimedJob:
+        """The next one, whose start is to be committed; then ``started`` or ``postpone``."""
+        self.starting = self._waiting.popleft()
+        return self.starting
+
+    def started(self) -> ClaimedJob | None:
+        """The start was committed: the job, to be delivered next; None when it was given back."""
+        job, self.starting = self.starting, None
+        if job is None:
+            return None
+        self._last, self._taken_at = job.id, None
+        return replace(job, is_started=True)
+
+    def postpone(self, seconds: float) -> None:
+        """The start could not be committed; others go before it for so long."""
+        if self.starting is not None:
+            self._waiting.appendleft(self.starting)
+            self.starting = None
+        self._not_before = self._clock() + seconds
+
+    def is_next(self, job: ClaimedJob) -> bool:
+        """Whether that is the one that was started and has not been taken."""
+        return job.id == self._last and self._taken_at is None
+
+    def take(self, job: ClaimedJob) -> None:
+        """The consumer has got the job."""
+        if job.id == self._last:
+            self._taken_at = self._clock()
+
+    def forget(self, job: ClaimedJob) -> None:
+        """The job was given back before the consumer got it."""
+        if self.is_next(job):
+            self._last = None
+
+    def give_back(self, queue: str | None = None) -> list[ClaimedJob]:
+        """Forget those of a queue, or all, that have not been started; returns them."""
+        back = [job for job in self if queue is None or job.queue == queue]
+        self._waiting = deque(job for job in self._waiting if job not in back)
+        if self.starting in back:
+            self.starting = None
+        return back
