@@ -106,7 +106,7 @@ class Settling(Topology):
         if self._stream is not None:
             self._stream.release(job_id)
         else:
-            self._jobs().release([job_id], self.transport.consumer.identity)
+            self._jobs().put_aside(Aside(job_id, 0.0), self.transport.consumer.identity)
 
     def _settle_requeue(self, job_id: int, message: Delivery | None) -> None:
         def why() -> str:

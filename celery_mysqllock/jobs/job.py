@@ -48,7 +48,7 @@ class ClaimedJob:
     @property
     def is_redelivered(self) -> bool:
         """Whether somebody may have begun to run it before."""
-        return self.deliveries > 0 or self.recoveries > 0
+        return self.deliveries > 0 or self.recoveries > 0 or self.deferred_for is not None
 
 
 @dataclass(frozen=True)

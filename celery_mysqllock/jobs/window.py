@@ -100,11 +100,6 @@ class Window:
         with self._changed:
             self._slots = slots
 
-    @property
-    def is_told(self) -> bool:
-        """Whether the consumer says when a job begins."""
-        return self._slots is not None
-
     def look(self, queues: Collection[str]) -> None:
         """Something may have come to these queues."""
         with self._changed:
@@ -155,10 +150,15 @@ class Window:
             self._tell()
 
     def release(self, job_id: int) -> None:
-        """The job goes back to its queue as it was; errors as in ``ack``."""
+        """The job goes back to its queue, and its delivery does not count; errors as in ``ack``."""
         with self._changed:
+            has_begun = job_id in self._running
             self._count_down(job_id)
-            self._settled.released.append(job_id)
+            if has_begun:
+                # and the next delivery says so
+                self._settled.put_aside.append(Aside(job_id, 0.0))
+            else:
+                self._settled.released.append(job_id)
             self._tell()
 
     def requeue(self, job_id: int, why: Callable[[], str]) -> None:
