@@ -1,8 +1,9 @@
-"""Which messages of a channel Celery's worker is running, or will run whatever happens."""
+"""What Celery's worker is doing: which messages it runs whatever happens, and whether it ends."""
 
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +31,20 @@ def running_tags(channel: virtual.Channel) -> set[int]:
         for request in going_on
         if request.message.channel is channel and isinstance(request.message.delivery_tag, int)
     }
+
+
+def end_if_asked() -> None:
+    """Do nothing, unless the worker was asked to end and this is its main thread.
+
+    Celery looks at each turn of its event loop; but a publish in the loop, a heartbeat's, tries to
+    connect for as long as no server answers.
+
+    Raises:
+        SystemExit: Celery's ``WorkerShutdown`` or ``WorkerTerminate``, which end the loop.
+    """
+    state = sys.modules.get("celery.worker.state")
+    if state is not None and threading.current_thread() is threading.main_thread():
+        state.maybe_shutdown()
 
 
 def busy_with(channel: virtual.Channel, unacked: Container[int | str]) -> int:

@@ -18,6 +18,7 @@ from celery_mysqllock.broker.channel import Channel as JobChannel
 from celery_mysqllock.broker.doorway import Doorway
 from celery_mysqllock.broker.mingle import allow_mingle
 from celery_mysqllock.broker.routes import Routes
+from celery_mysqllock.broker.running import end_if_asked
 from celery_mysqllock.broker.sessions import Sessions
 from celery_mysqllock.exceptions import (
     CannotConnect,
@@ -116,6 +117,9 @@ class Transport(virtual.Transport):
             if place in _SEEN:
                 # renamed or restored just now; who has worked with it waits for it
                 raise CannotConnect(str(error)) from error
+            raise
+        except DatabaseError:
+            end_if_asked()
             raise
         _SEEN.add(place)
         self._routes, self._error = None, None

@@ -90,3 +90,16 @@ def test_closing_a_connection_that_nobody_answers_ends(network: Network) -> None
     network.cut()
     connection.close()
     assert not connection.connected
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent"])
+def test_a_worker_that_nobody_answers_ends_when_it_is_told_to(
+    launch_worker: Callable[..., Worker], network: Network, pool: str
+) -> None:
+    worker = launch_worker("--pool", pool, BROKER_URL=network.url)
+    worker.await_ready()
+    network.cut()
+    # from here on it tries to connect
+    worker.await_log("session was lost", 60)
+    assert worker.stop() == 0

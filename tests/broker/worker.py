@@ -89,4 +89,4 @@ class Worker:
         return self.wait()
 
     def wait(self) -> int:
-        return self._process.wait(60)
+        return self._process.wait(90)
