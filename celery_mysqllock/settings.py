@@ -43,6 +43,15 @@ def duration(value: object) -> float | None:
     return float(found[1]) * _UNITS[found[2]] if found and float(found[1]) > 0 else None
 
 
+def answer_time(session_timeout: float) -> float:
+    """Seconds in which the server has to answer a statement that does not wait, 8 to 15.
+
+    Fewer than ``session_timeout``, so that a consumer that nobody answers connects again before its
+    jobs go to others; more than the waits for locks that a session sets.
+    """
+    return min(15.0, max(8.0, session_timeout / 3))
+
+
 def _is_identifier(value: object) -> bool:
     return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 

@@ -30,6 +30,7 @@ from celery_mysqllock.jobs import (
     Throughput,
 )
 from celery_mysqllock.mysql import Session
+from celery_mysqllock.settings import answer_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,10 @@ class Sessions:
         self._closed = False
         self._locks = False
         self.bell: Bell | None = None
-        self.main = Session(address, idle_timeout=_MAIN_IDLE, renews=True).open()
+        self._patience = answer_time(settings.session_timeout)
+        self.main = Session(
+            address, idle_timeout=_MAIN_IDLE, patience=self._patience, renews=True
+        ).open()
         try:
             self._check_server()
             self.names = LockNames.of(self.main, settings.table)
@@ -195,7 +199,7 @@ class Sessions:
 
     def _start_bell(self) -> Bell:
         bell = Bell(
-            Session(self.address, idle_timeout=self._settings.session_timeout),
+            self._new_session(),
             self.names,
             self.ephemeral.has_work(),
             on_ring=self._on_ring,
@@ -221,8 +225,12 @@ class Sessions:
             self._streams += 1
         return stream
 
+    def _new_session(self) -> Session:
+        timeout = self._settings.session_timeout
+        return Session(self.address, idle_timeout=timeout, patience=self._patience)
+
     def _open_table(self) -> tuple[Session, JobTable]:
-        session = Session(self.address, idle_timeout=self._settings.session_timeout).open()
+        session = self._new_session().open()
         try:
             table = self._job_table(session)
             self._check_locking(table)

@@ -21,6 +21,7 @@ from celery_mysqllock.exceptions import (
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.mysql import Session, get_lock
 from celery_mysqllock.mysql.threads import start_thread
+from celery_mysqllock.settings import answer_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -76,7 +77,8 @@ class Consumer:
         name: str | None = None,
     ) -> None:
         self.identity = uuid.uuid4().hex
-        self._session = Session(address, idle_timeout=session_timeout)
+        self._patience = answer_time(session_timeout)
+        self._session = Session(address, idle_timeout=session_timeout, patience=self._patience)
         self._names = names
         self._sweeper = sweeper
         self._on_lost = on_lost
@@ -182,7 +184,11 @@ class Consumer:
         """Hold the liveness lock again, as soon as the server lets it."""
         self._sweeper.forget()
         while not self._stopped.wait(_RETRY):
-            session = Session(self._session.address, idle_timeout=self._session.idle_timeout)
+            session = Session(
+                self._session.address,
+                idle_timeout=self._session.idle_timeout,
+                patience=self._patience,
+            )
             self._session = session
             try:
                 self._take_lock()

@@ -43,8 +43,9 @@ def test_running_tasks_run_once_though_all_sessions_are_killed(
     tasks = 6
     for number in range(tasks):
         late.delay(number, 4.0)
-    worker = start_worker("--pool", pool)
+    # another one that could take them for a dead worker's
     start_worker("--pool", "solo", "-Q", "nothing")
+    worker = start_worker("--pool", pool)
     eventually(lambda: sum(ledger(session).values()) == at_once)
     kill_all_sessions(session)
     worker.await_log("Connection to broker lost")

@@ -35,7 +35,7 @@ def rest(connection: Connection) -> None:
 
 
 @pytest.mark.usefixtures("producer_url")
-@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent"])
+@pytest.mark.parametrize("pool", ["prefork", "gevent"])
 def test_an_idle_worker_hears_of_jobs_again_though_nobody_told_it_of_the_loss(
     session: Session, launch_worker: Callable[..., Worker], network: Network, pool: str
 ) -> None:
@@ -93,7 +93,7 @@ def test_closing_a_connection_that_nobody_answers_ends(network: Network) -> None
 
 
 @pytest.mark.usefixtures("session")
-@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent"])
+@pytest.mark.parametrize("pool", ["prefork", "gevent"])
 def test_a_worker_that_nobody_answers_ends_when_it_is_told_to(
     launch_worker: Callable[..., Worker], network: Network, pool: str
 ) -> None:
