@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+# Most jobs that are claimed for a consumer that acknowledges nothing.
+_AT_ONCE = 100
+
 
 # Seconds for which a task that the worker does not know is left to others: as long as that has been
 # so already, within these.
@@ -133,7 +136,7 @@ class Channel(Settling):
         if is_ephemeral:
             self._ephemeral_queues.add(queue)
             self.transport.ephemeral.use(queue, self.transport.consumer.identity)
-        else:
+        if self._stream is not None or not (is_ephemeral and no_ack):
             self._consume_jobs()
         self.transport.arm_bell()
 
@@ -144,18 +147,21 @@ class Channel(Settling):
         if queue is None or queue in self._active_queues:
             return
         self._no_ack_queues.discard(queue)
-        if queue in self._ephemeral_queues:
-            self._leave(queue)
-        elif self._stream is not None:
+        if self._stream is not None:
             self._consume_jobs()
             self._stream.withdraw(queue)
+        if queue in self._ephemeral_queues:
+            self._leave(queue)
         self.transport.arm_bell()
 
     def _leave(self, queue: str) -> None:
         """Use an ephemeral queue no more; what was not delivered yet goes back into it."""
         self._ephemeral_queues.discard(queue)
         for _, payload in [one for one in self._ephemeral if one[0] == queue]:
-            self._put_back(queue, payload)
+            if (tag := _job_id(payload)) is None:
+                self._put_back(queue, payload)
+            else:
+                self._settle_release(tag)
         self._ephemeral = deque(one for one in self._ephemeral if one[0] != queue)
         self.transport.ephemeral.leave(queue, self.transport.consumer.identity)
 
@@ -165,10 +171,9 @@ class Channel(Settling):
             if self._worker is not None:
                 self._stream.run_in(self._worker.slots)
             self.set_window(self.qos.window)
-        queues = [q for q in self._active_queues if q not in self._ephemeral_queues]
         # before it claims, so that a prefetch count which is set next comes in time
-        self.transport.show_queues(self, queues)
-        self._stream.consume(queues)
+        self.transport.show_queues(self, self._active_queues)
+        self._stream.consume(list(self._active_queues))
 
     def serve(self, worker: Worker) -> None:
         """Deliver to that Celery worker, which says by ``note_beginning`` what it runs."""
@@ -188,10 +193,12 @@ class Channel(Settling):
         **_: Any,  # noqa: ANN401 - kombu's
     ) -> virtual.Message | None:
         """Take one message now; None when there is none."""
+        texts: list[str] = []
+        payload = None
         if self.transport.routes.is_ephemeral(queue):
             texts = self.transport.ephemeral.take(queue, 1)
             payload = self._read_ephemeral(queue, texts[0]) if texts else None
-        else:
+        if not texts:
             claimed = self.transport.jobs.claim(queue, 1, self.transport.consumer.identity)
             payload = self._read(claimed[0]) if claimed else None
         if payload is None:
@@ -214,6 +221,17 @@ class Channel(Settling):
         for text in texts:
             if (payload := self._read_ephemeral(queue, text)) is not None:
                 self._ephemeral.append((queue, payload))
+
+    def receive_jobs(self, queue: str) -> int:
+        """Claim jobs of a queue whose consumer acknowledges nothing, to deliver; returns how many.
+
+        It is one of control traffic, and has no stream.
+        """
+        claimed = self.transport.jobs.claim(queue, _AT_ONCE, self.transport.consumer.identity)
+        for job in claimed:
+            if (payload := self._read(job)) is not None:
+                self._ephemeral.append((queue, payload))
+        return len(claimed)
 
     def _read_ephemeral(self, queue: str, text: str) -> rows.Payload | None:
         """The payload of an ephemeral message; None, and the message is gone, when it is none."""
@@ -244,6 +262,8 @@ class Channel(Settling):
             except (DecodeError, ContentDisallowed) as error:
                 # of a consumer that is not prepared for them: who waits for replies
                 self._drop(queue, error)
+            if (tag := _job_id(payload)) is not None:
+                self._settle_ack(tag)
             return True
         job = self._stream.take() if self._stream is not None else None
         if job is None:
@@ -329,3 +349,9 @@ class Channel(Settling):
                     self._leave(queue)
         finally:
             super().close()
+
+
+def _job_id(payload: rows.Payload) -> int | None:
+    """The row's id, None for a message that is beside the jobs."""
+    tag = payload["properties"]["delivery_tag"]
+    return tag if isinstance(tag, int) else None

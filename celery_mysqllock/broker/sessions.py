@@ -201,7 +201,7 @@ class Sessions:
         bell = Bell(
             self._new_session(),
             self.names,
-            self.ephemeral.has_work(),
+            self.ephemeral.has_work,
             on_ring=self._on_ring,
             on_error=self._on_lost,
         )

@@ -33,6 +33,7 @@ from celery_mysqllock.exceptions import (
     TableMissing,
     TransientError,
 )
+from celery_mysqllock.jobs import Wanted
 from celery_mysqllock.mysql.address import DEFAULT_PORT
 
 if TYPE_CHECKING:
@@ -215,16 +216,19 @@ class Transport(virtual.Transport):
     # -- the doorbell -----------------------------------------------------------------------------
 
     def arm_bell(self) -> None:
-        """Be rung for the ephemeral queues, and for the queues of channels that have no jobs."""
+        """Be rung for messages beside the jobs, and for jobs where a channel has none."""
         bell = self.sessions.bell
         if bell is None:
             return
-        queues: set[str] = set()
+        jobs: set[str] = set()
+        messages: set[str] = set()
         for channel in list(self.channels):
-            queues |= channel.ephemeral_queues
-            if channel.stream is not None and channel.stream.is_dry:
-                queues |= channel.stream.queues
-        bell.listen(queues, self.sessions.main)
+            messages |= channel.ephemeral_queues
+            if channel.stream is None:
+                jobs |= channel.ephemeral_queues
+            elif channel.stream.is_dry:
+                jobs |= channel.stream.queues
+        bell.listen(Wanted(frozenset(jobs), frozenset(messages)), self.sessions.main)
 
     def show_queues(self, changed: JobChannel, its_queues: list[str]) -> None:
         """Say on the list of consumers from which queues the channels take jobs."""
@@ -263,10 +267,15 @@ class Transport(virtual.Transport):
         self._doorway.knock()
 
     def _fetch_ephemeral(self, channel: JobChannel, queues: frozenset[str]) -> None:
-        for queue in channel.ephemeral_queues & queues:
+        used = channel.ephemeral_queues & queues
+        for queue in self.ephemeral.with_messages(used) if len(used) > 1 else used:
             while texts := self.ephemeral.take(queue):
                 channel.receive_ephemeral(queue, texts)
                 self._on_jobs()
+        if used and channel.stream is None:
+            for queue in self.ephemeral.with_jobs(used):
+                while channel.receive_jobs(queue):
+                    self._on_jobs()
 
     def lose(self, error: MySQLLockError) -> None:
         """The consumer, its bell or what else belongs to the connection is lost. For any thread."""

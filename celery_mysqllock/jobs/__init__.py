@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celery_mysqllock.jobs.bell import Bell
+from celery_mysqllock.jobs.bell import Bell, Wanted
 from celery_mysqllock.jobs.consumer import Consumer
 from celery_mysqllock.jobs.control import Control
 from celery_mysqllock.jobs.enlisted import EnlistedJobs, News
@@ -63,5 +63,6 @@ __all__ = [
     "Sweeper",
     "Throughput",
     "UniqueKey",
+    "Wanted",
     "unique_key",
 ]

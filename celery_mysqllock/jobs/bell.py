@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import (
     ConnectionLost,
@@ -20,10 +20,11 @@ from celery_mysqllock.exceptions import (
     MissingPrivilege,
     NoSuchSession,
 )
+from celery_mysqllock.jobs.lock_names import SLOTS
 from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Sequence
 
     from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.mysql import Session
@@ -37,6 +38,8 @@ _TOLERATED = 3
 _TO_THE_END, _NOT_AT_ALL = 0, 2
 # Seconds until the server is asked again for what it could not do just now.
 _RETRY = 1.0
+# So many answers of one statement; MySQL and MariaDB have a limit of 4096 columns.
+_COLUMNS = 500
 # The statement keeps a metadata lock on the job table while it sleeps: an ALTER TABLE waits for its
 # end, and everybody else for that one.
 _SLEEP = 10
@@ -72,14 +75,35 @@ def wake(session: Session, connection_id: int | None) -> bool:
     return True
 
 
+class Wanted(NamedTuple):
+    """What a consumer wants to be woken for.
+
+    Attributes:
+        jobs: Queues in which a job counts.
+        messages: Queues in which a message beside the job table counts.
+    """
+
+    jobs: frozenset[str] = frozenset()
+    messages: frozenset[str] = frozenset()
+
+    @property
+    def queues(self) -> frozenset[str]:
+        """All of them."""
+        return self.jobs | self.messages
+
+    def is_in(self, other: Wanted) -> bool:
+        """Whether the other one wants all of this."""
+        return self.jobs <= other.jobs and self.messages <= other.messages
+
+
 class Bell:
     """The sleeping side: a thread that wakes its consumer when a job may be there.
 
     Args:
         session: A session for the bell alone; opened and closed by this thread.
         names: The names of the bells.
-        has_work: An SQL query of one row and column that is true when the queue given as its
-            parameters has something to take; for each queue that is listened to.
+        has_work: Gives an SQL expression that is true when one of those queues has something to
+            take, with its parameters; as ``EphemeralQueues.has_work``.
         on_ring: Called from the thread with the queues that something may have come to.
         on_error: Called from the thread when the session is lost.
     """
@@ -88,7 +112,7 @@ class Bell:
         self,
         session: Session,
         names: LockNames,
-        has_work: str,
+        has_work: Callable[[Collection[str], Collection[str]], tuple[str, tuple[str, ...]]],
         on_ring: Callable[[frozenset[str]], None],
         on_error: Callable[[ConnectionLost], None],
     ) -> None:
@@ -98,9 +122,9 @@ class Bell:
         self._on_ring = on_ring
         self._on_error = on_error
         self._changed = threading.Condition()
-        self._queues: frozenset[str] = frozenset()
+        self._wanted = Wanted()
         self._is_told = True
-        self._asleep_for: frozenset[str] | None = None
+        self._asleep_for: Wanted | None = None
         self._false_alarms = 0
         self._bells_of: list[str] = []
         self._stopped = False
@@ -139,19 +163,19 @@ class Bell:
         finally:
             self._session.hang_up()
 
-    def listen(self, queues: Iterable[str], waker: Session) -> None:
-        """Wake the consumer from now on when something comes to one of the queues.
+    def listen(self, wanted: Wanted, waker: Session) -> None:
+        """Wake the consumer from now on when something comes that it wants.
 
         Args:
-            queues: Their names; none to sleep on undisturbed.
-            waker: A session to wake the own thread with, when it sleeps for fewer queues.
+            wanted: What; nothing to sleep on undisturbed.
+            waker: A session to wake the own thread with, when it sleeps for less.
         """
         with self._changed:
-            self._queues = frozenset(queues)
+            self._wanted = wanted
             self._is_told = True
             self._changed.notify()
             asleep_for = self._asleep_for
-        if asleep_for is not None and not self._queues <= asleep_for:
+        if asleep_for is not None and not wanted.is_in(asleep_for):
             wake(waker, self._session.connection_id)
 
     def was_right(self) -> None:
@@ -175,41 +199,39 @@ class Bell:
             self._on_error(error)
 
     def _round(self) -> None:
-        queues = self._next_queues()
-        if not queues:
+        wanted = self._next_wanted()
+        if not wanted.queues:
             # who rings now must find somebody else
             self._release_bells()
-            self._await_queues()
-        elif self._sleep(queues):
+            self._await_wanted()
+        elif self._sleep(wanted):
             with self._changed:
                 self._is_told = False
             # The consumer looks at once, while the bells are freed for others.
-            self._on_ring(queues)
+            self._on_ring(wanted.queues)
             self._release_bells()
 
-    def _next_queues(self) -> frozenset[str]:
+    def _next_wanted(self) -> Wanted:
         with self._changed:
             # After a ring the consumer looks, and says in a moment for what it wants to sleep.
             self._changed.wait_for(lambda: self._is_told or self._stopped, _MOMENT)
             # What the statement sees and its consumer cannot take is locked by somebody else.
             if self._false_alarms > _TOLERATED:
                 self._changed.wait_for(lambda: self._stopped, _pause_after(self._false_alarms))
-            queues = frozenset() if self._stopped else self._queues
-            self._asleep_for = queues or None
-        return queues
+            wanted = Wanted() if self._stopped else self._wanted
+            self._asleep_for = wanted if wanted.queues else None
+        return wanted
 
-    def _await_queues(self) -> None:
+    def _await_wanted(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._queues or self._stopped)
+            self._changed.wait_for(lambda: self._wanted.queues or self._stopped)
 
-    def _sleep(self, queues: frozenset[str]) -> bool:
+    def _sleep(self, wanted: Wanted) -> bool:
         """Sleep; False when nothing happened, and the bells are kept for more of it."""
-        ordered = sorted(queues)
-        work = " OR ".join([f"({self._has_work})"] * len(ordered))
-        values = [queue for queue in ordered for _ in range(self._has_work.count("%s"))]
+        work, values = self._has_work(sorted(wanted.jobs), sorted(wanted.messages))
         slept: int | None = None
         try:
-            self._take_bells(ordered)
+            self._take_bells(sorted(wanted.queues))
             # One statement: between two, a KILL QUERY would be lost, and inside a script of two it
             # leaves the client waiting for the second answer (MariaDB 10.11, MySQL 9.7).
             # A SLEEP that was ended gives 1, where it does not give an error.
@@ -240,13 +262,26 @@ class Bell:
         if queues != self._bells_of:
             self._release_bells()
             self._bells_of = queues
-            for queue in queues:
-                self._take_bell(queue)
+            # slot by slot: mostly the first ones are free, and one statement takes them all
+            for slot in range(SLOTS):
+                bells = [self._names.bells(queue)[slot] for queue in queues]
+                queues = [
+                    queue
+                    for queue, is_held in zip(queues, self._take_free(bells), strict=True)
+                    if is_held
+                ]
+                if not queues:
+                    return
 
-    def _take_bell(self, queue: str) -> None:
-        for name in self._names.bells(queue):
-            if self._session.value("SELECT GET_LOCK(%s, 0)", (name,)) == 1:
-                return
+    def _take_free(self, names: Sequence[str]) -> list[bool]:
+        """Take those of the bells that are free; for each whether it is not."""
+        taken: list[Any] = []
+        for start in range(0, len(names), _COLUMNS):
+            part = names[start : start + _COLUMNS]
+            asked = ", ".join(["GET_LOCK(%s, 0)"] * len(part))
+            (answers,) = self._session.query(f"SELECT {asked}", tuple(part))
+            taken += answers
+        return [answer != 1 for answer in taken]
 
     def _release_bells(self) -> None:
         had, self._bells_of = self._bells_of, []

@@ -1,4 +1,4 @@
-"""Ephemeral queues and the bindings of exchanges: what control traffic needs, beside the jobs."""
+"""Ephemeral queues, and the bindings of exchanges, which all queues have."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from celery_mysqllock.mysql import Statements
 from celery_mysqllock.settings import check_identifier
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from celery_mysqllock.mysql import Session
 
 _BATCH = 100
 # Seconds that a queue is kept which goes with the last of its consumers, when one has left.
 _SOON = 10
+# Seconds without a consumer after which nobody is expected to come back for the jobs in a queue.
+_FOR_GOOD = 3600
 
 
 class EphemeralQueue(NamedTuple):
@@ -48,9 +52,11 @@ class Binding(NamedTuple):
 
 
 class EphemeralQueues:
-    """Queues for what is worth nothing when its reader is gone, and who is bound to what.
+    """Queues that go when nobody uses them, and what is bound to which exchange.
 
-    Their messages lie in a table of their own, are taken without a claim, and go with the queue.
+    Messages to them that are worth nothing when their reader is gone (control traffic) lie in a
+    table of their own, are taken without a claim, and go with the queue. Tasks are jobs in the job
+    table there too: a queue that has jobs stays. After an hour without a user they are dead.
 
     Args:
         session: An open session.
@@ -137,19 +143,47 @@ class EphemeralQueues:
     def leave_those_of(self, owner: str) -> None:
         """A consumer is dead: delete the queues that go with it, and leave the others."""
         for queue, goes in self._session.query(self._sql["queues_of"], {"owner": owner}):
+            self.leave(queue, owner)
             if goes and not self._is_listened_to(queue):
-                self.delete(queue)
-            else:
-                self.leave(queue, owner)
+                self._let_go(queue)
 
     def delete_expired(self) -> None:
         """Delete messages whose time is over, and queues that nobody has used for too long."""
         retried(self._delete_expired_messages)
-        for (queue,) in self._session.query(self._sql["unused"]):
+        unused = self._session.query(self._sql["unused"], {"for_good": _FOR_GOOD})
+        for queue, is_left in unused:
             if self._is_listened_to(queue):
                 self.touch([queue])
-            else:
-                self.delete(queue)
+                continue
+            if is_left:
+                self._bury_left(queue)
+            self._let_go(queue)
+
+    def _let_go(self, queue: str) -> None:
+        """Delete the queue; one that has jobs stays, for a consumer that comes back."""
+        if self._session.value(self._sql["has_jobs"], {"queue": queue}):
+            for statement in ("unbind_queue", "purge"):
+                self._change(statement, queue=queue)
+        else:
+            self.delete(queue)
+
+    def _bury_left(self, queue: str) -> None:
+        reason = (
+            f"The queue {queue!r} goes with its consumers (exclusive, auto-delete or expiring), "
+            f"and nobody has consumed from it for {_FOR_GOOD // 60} minutes."
+        )
+        while retried(lambda: self._bury_some(queue, reason)):
+            pass
+
+    def _bury_some(self, queue: str, reason: str) -> int:
+        with self._session.undivided():
+            script = f"BEGIN; {self._sql['find_left']}{self._skip}"
+            _, found = self._session.script(script, {"queue": queue})
+            if found:
+                values = {"queue": queue, "ids": [row[0] for row in found], "reason": reason}
+                self._session.execute(self._sql["bury_left"], values)
+            self._session.execute("COMMIT")
+        return len(found)
 
     def _delete_expired_messages(self) -> None:
         with self._session.undivided():
@@ -167,9 +201,38 @@ class EphemeralQueues:
         expression, bells = ringing(self._names, queue)
         return self._session.value(f"SELECT {expression}", bells) is not None
 
-    def has_work(self) -> str:
-        """SQL that is true when a queue of either kind, each parameter, has something to take."""
-        return self._sql["has_work"]
+    def has_work(
+        self, jobs: Collection[str], messages: Collection[str]
+    ) -> tuple[str, tuple[str, ...]]:
+        """SQL that is true when there is something to take, and its parameters.
+
+        Args:
+            jobs: Queues in which a job counts.
+            messages: Queues in which a message beside the job table counts.
+        """
+        asked = [(name, found) for name, found in _kinds(jobs, messages) if found]
+        parts = [f"EXISTS ({self._about(name, found)})" for name, found in asked]
+        return " OR ".join(parts) or "FALSE", tuple(one for _, found in asked for one in found)
+
+    def with_messages(self, queues: Collection[str]) -> set[str]:
+        """Those of the queues that have messages beside the job table."""
+        return self._among("with_messages", queues)
+
+    def with_jobs(self, queues: Collection[str]) -> set[str]:
+        """Those of the queues that have jobs to take."""
+        return self._among("with_jobs", queues)
+
+    def _among(self, statement: str, queues: Collection[str]) -> set[str]:
+        if not queues:
+            return set()
+        return {
+            str(row[0])
+            for row in self._session.query(self._about(statement, queues), tuple(queues))
+        }
+
+    def _about(self, statement: str, queues: Collection[str]) -> str:
+        named = " UNION ALL ".join([self._sql["named"]] * len(queues))
+        return self._sql[statement].replace("%(named)s", named)
 
     # -- messages ---------------------------------------------------------------------------------
 
@@ -279,6 +342,12 @@ class EphemeralQueues:
 
     def _change(self, statement: str, **values: Any) -> int:  # noqa: ANN401 - SQL values
         return retried(lambda: self._session.execute(self._sql[statement], values))
+
+
+def _kinds(
+    jobs: Collection[str], messages: Collection[str]
+) -> tuple[tuple[str, Collection[str]], ...]:
+    return (("with_jobs", jobs), ("with_messages", messages))
 
 
 def _seconds(value: Any) -> float | None:  # noqa: ANN401 - a Decimal of the driver

@@ -62,9 +62,30 @@ DELETE FROM {ephemeral_queues} WHERE queue = %(queue)s;
 SELECT queue, auto_delete FROM {ephemeral_queues} WHERE owner = %(owner)s;
 
 -- name: unused
--- Queues whose time without use is over.
-SELECT queue FROM {ephemeral_queues}
+-- Queues whose time without use is over, and whether nobody will come back to them.
+SELECT queue, touched_at < CURRENT_TIMESTAMP(6) - INTERVAL %(for_good)s SECOND
+FROM {ephemeral_queues}
 WHERE owner IS NULL AND touched_at < CURRENT_TIMESTAMP(6) - INTERVAL expires SECOND;
+
+-- name: has_jobs
+-- Whether there are jobs in the queue that are not done.
+SELECT EXISTS (SELECT 1 FROM {jobs} WHERE queue = %(queue)s AND job_status = 0)
+    OR EXISTS (SELECT 1 FROM {jobs} WHERE queue = %(queue)s AND job_status = 2)
+    OR EXISTS (SELECT 1 FROM {jobs} WHERE queue = %(queue)s AND job_status = 4)
+    OR EXISTS (SELECT 1 FROM {jobs} FORCE INDEX (owner)
+               WHERE owner IS NOT NULL AND queue = %(queue)s AND job_status = 1);
+
+-- name: find_left
+-- Jobs that nobody comes back for.
+SELECT id FROM {jobs} WHERE queue = %(queue)s AND job_status IN (0, 2, 4) LIMIT 500
+FOR UPDATE
+
+-- name: bury_left
+-- Dead: kept for a person, with the reason.
+UPDATE {jobs}
+SET job_status = 3, finished_at = CURRENT_TIMESTAMP(6), unique_key = NULL, due_at = NULL,
+    reason = %(reason)s
+WHERE id IN %(ids)s AND queue = %(queue)s AND job_status IN (0, 2, 4);
 
 -- name: bind
 INSERT IGNORE INTO {bindings} (exchange, routing_key, queue)
@@ -111,9 +132,19 @@ SELECT exchange, routing_key, queue FROM {bindings} WHERE exchange <> '';
 SELECT COUNT(*) FROM {bindings}
 WHERE exchange = '' AND routing_key = %(queue)s AND queue = %(queue)s;
 
--- name: has_work
--- Whether there is anything to take in a queue, which may be of either kind and paused. For the
--- doorbell.
-(EXISTS (SELECT 1 FROM {jobs} WHERE queue = %s AND job_status = 0)
- AND (SELECT paused_at FROM {queues} WHERE queue = %s) IS NULL)
-OR EXISTS (SELECT 1 FROM {ephemeral_messages} WHERE queue = %s)
+-- name: named
+-- The queues that a statement is about, one of these for each; see with_jobs. By the collation of the
+-- tables' own columns, or the server would find their rows in no index.
+SELECT %s COLLATE utf8mb4_bin AS queue
+
+-- name: with_jobs
+-- Those of the named queues that have a job to take. With a LIMIT in a subquery, and not EXISTS, which
+-- the server may make into a join that reads all that is queued.
+SELECT named.queue FROM (%(named)s) AS named
+WHERE (SELECT 1 FROM {jobs} WHERE queue = named.queue AND job_status = 0 LIMIT 1) IS NOT NULL
+  AND (SELECT paused_at FROM {queues} WHERE queue = named.queue) IS NULL
+
+-- name: with_messages
+-- Those of the named queues that have a message to take.
+SELECT named.queue FROM (%(named)s) AS named
+WHERE (SELECT 1 FROM {ephemeral_messages} WHERE queue = named.queue LIMIT 1) IS NOT NULL

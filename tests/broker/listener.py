@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.jobs import Bell, EphemeralQueues, LockNames
+from celery_mysqllock.jobs import Bell, EphemeralQueues, LockNames, Wanted
 from celery_mysqllock.mysql import Session
 from tests.waiting import eventually
 
@@ -29,12 +29,12 @@ class Listener:
         self._bell = Bell(
             self._asleep,
             names,
-            queues.has_work(),
+            queues.has_work,
             on_ring=lambda _: self._rung.set(),
             on_error=lambda _: None,
         )
         self._bell.start()
-        self._bell.listen(["celery"], self._session)
+        self._bell.listen(Wanted(frozenset({"celery"})), self._session)
 
     def fall_asleep(self) -> None:
         """Forget all jobs and rings, and wait until the next ring would be heard."""

@@ -65,10 +65,10 @@ def test_what_is_claimed_of_a_paused_queue_can_be_settled(
 def test_neither_sweeper_nor_doorbell_is_alarmed_by_a_paused_queue(
     jobs: JobTable, control: Control, session: Session
 ) -> None:
-    work = EphemeralQueues(session).has_work()
+    work, values = EphemeralQueues(session).has_work(["p", "q"], ["q"])
 
     def has_work() -> bool:
-        return bool(session.value(f"SELECT {work}", ("q",) * work.count("%s")))
+        return bool(session.value(f"SELECT {work}", values))
 
     jobs.put("q", "x")
     assert has_work()
