@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-mysql conformance torture run-lock faults fuzz adoption unique order bench bench-scale docs \
+.PHONY: help demo test test-mysql conformance conformance-celery torture run-lock faults fuzz \
+	adoption unique order bench bench-scale docs \
 	matrix beat pictures lint format clean
 .DEFAULT_GOAL := help
 
@@ -29,6 +30,9 @@ test-mysql:  ## Run the tests on a real MySQL
 
 conformance: $(VENV)/.dev  ## Run kombu's own integration suite on the broker
 	$(BIN)/python -m pytest tests/conformance/kombu_suite.py
+
+conformance-celery: $(VENV)/.conformance  ## Run Celery's own (TESTS=...; 20 minutes; needs redis-server)
+	$(BIN)/python -m tests.conformance.celery_suite $(TESTS)
 
 torture: $(VENV)/.bench  ## Torture the locks (2 to 4 minutes)
 	$(BIN)/python -m benchmarks.torture
@@ -102,6 +106,10 @@ $(VENV)/.bench: $(VENV)/.demo
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(BIN)/python -m pip install --disable-pip-version-check --group dev
+	@touch $@
+
+$(VENV)/.conformance: $(VENV)/.dev
+	$(BIN)/python -m pip install --disable-pip-version-check --group conformance
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.demo

@@ -13,12 +13,12 @@ from kombu import Connection
 
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
-from tests.conformance.sdist import load_suite
+from tests.conformance.sdist import load_kombu_suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-suite = load_suite()
+suite = load_kombu_suite()
 NOWHERE = "mysql://nobody@127.0.0.1:1/nothing"
 
 
