@@ -45,7 +45,7 @@ _FAR = 2030  # what is due from this year on is not due in this run
 _PENDING = """
 SELECT COUNT(*) FROM jobs
 WHERE (queue IN %(queues)s AND job_status = 0)
-   OR (job_status = 2 AND due_at <= UTC_TIMESTAMP(6))
+   OR (job_status = 2 AND due_at < '2030-01-01')
    OR (job_status = 1 AND owner IN (SELECT identity FROM jobs_consumers WHERE identity <> ''))
 """
 
@@ -113,7 +113,9 @@ class Fuzz:
         """Do it; return whether each row was answered."""
         environment = {
             "BROKER_URL": self._url,
-            "BROKER_OPTIONS": json.dumps({"polling_interval": 0.2, "recovery_grace": 1.0}),
+            "BROKER_OPTIONS": json.dumps(
+                {"polling_interval": 0.2, "recovery_grace": 1.0, "unknown_task_grace": 1}
+            ),
             "NOTES": str(self._notes),
         }
         began = time.monotonic()

@@ -306,7 +306,7 @@ class Rows:
             "job_status": lambda: self._random.choice((0, 0, 1, 2, 3, 4, 5, -1, 100, -128, 127)),
             "owner": lambda: self._pick((None, "", " ", "x", "0" * 32, "'; --", "%s", "zz/zz")),
             "claim_order": lambda: self._random.randrange(256),
-            "deliveries": lambda: self._pick((0, 1, 5, 2**31, 2**32 - 9)),
+            "deliveries": lambda: self._pick((0, 1, 5, 2**31, 2**32 - 1)),
             "due_at": lambda: self._pick((None, *_TIMES)),
             "expires_at": lambda: self._pick((None, None, *_TIMES)),
             "created_at": lambda: self._pick(_TIMES[:1] + _TIMES[3:]),

@@ -36,6 +36,8 @@ _AT_ONCE = 100
 # Seconds for which a task that the worker does not know is left to others: as long as that has been
 # so already, within these.
 _LEAST_PAUSE, _LONGEST_PAUSE = 5.0, 30.0
+# How many jobs in a row that are not for the consumer are looked at before others have their turn.
+_PASSED_OVER = 100
 
 
 class Worker(Protocol):
@@ -265,17 +267,47 @@ class Channel(Settling):
             if (tag := _job_id(payload)) is not None:
                 self._settle_ack(tag)
             return True
-        job = self._stream.take() if self._stream is not None else None
-        if job is None:
-            return False
-        if (claimed := self._read(job)) is not None and self._is_known(job, claimed):
-            if self._worker is None:
-                # nobody will say when it begins
-                self.note_beginning(job.id)
-            self.transport._deliver(claimed, job.queue)  # noqa: SLF001
-            if job.queue in self._no_ack_queues:
-                self._settle_ack(job.id)
+        for _ in range(_PASSED_OVER):
+            job = self._stream.take() if self._stream is not None else None
+            if job is None:
+                return False
+            if (claimed := self._readable(job)) is not None:
+                self._deliver(job, claimed)
+                break
         return True
+
+    def _deliver(self, job: ClaimedJob, payload: rows.Payload) -> None:
+        if self._worker is None:
+            # nobody will say when it begins
+            self.note_beginning(job.id)
+        self.transport._deliver(payload, job.queue)  # noqa: SLF001 - the virtual transport's way
+        if job.queue in self._no_ack_queues:
+            self._settle_ack(job.id)
+
+    def _readable(self, job: ClaimedJob) -> rows.Payload | None:
+        """The payload of a claimed job for the consumer; None when it is not for this one."""
+        if not job.has_expired:
+            payload = self._read(job)
+            return payload if payload is not None and self._is_known(job, payload) else None
+        payload = self._read_expired(job)
+        if payload is None:
+            self._settle_ack(job.id)
+        return payload
+
+    def _read_expired(self, job: ClaimedJob) -> rows.Payload | None:
+        """The payload of a task that a Celery worker is to revoke: somebody may wait for it.
+
+        None when nobody here can do so: then an expired job is dropped, as brokers do.
+        """
+        if self._worker is None:
+            return None
+        try:
+            read = rows.read(job, self.transport.source, self.transport.settings.text_task)
+        except Exception:  # noqa: BLE001 - whatever somebody has put there; nobody can run it
+            return None
+        if isinstance(read, Placement) or not rows.mark_as_expired(read):
+            return None
+        return read if self._worker.knows(read["headers"]["task"]) else None
 
     def _read(self, job: ClaimedJob) -> rows.Payload | None:
         """The payload of a claimed job; None when it cannot run, or belongs elsewhere."""

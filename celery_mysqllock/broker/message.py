@@ -196,10 +196,24 @@ def _check_task(payload: Payload, job: ClaimedJob, source: str) -> Placement | N
     if "task" not in headers:
         return None
     check_task(headers, lambda: job.task_id or row_id(job.id, job.created_at, source))
-    if headers.get("eta") is None:
+    if headers.get("eta") is None or job.has_expired:
         return None
     delay = (min(read_time("eta", headers["eta"]), LAST_MOMENT) - _now()).total_seconds()
     return Placement(job.queue, delay=delay) if delay > _NEARLY_DUE else None
+
+
+def mark_as_expired(payload: Payload) -> bool:
+    """See to it that a worker finds a task expired, whose clock may differ from the server's.
+
+    Returns:
+        Whether it is a task with an end.
+    """
+    headers = payload["headers"]
+    if "task" not in headers or headers.get("expires") is None:
+        return False
+    if read_time("expires", headers["expires"]) > _now():
+        headers["expires"] = _now().isoformat()
+    return True
 
 
 def read_ephemeral(text: str, queue: str) -> Payload:

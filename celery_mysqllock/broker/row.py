@@ -96,7 +96,7 @@ class Row:
         What has expired goes nowhere: Celery revokes it.
         """
         now = datetime.now(timezone.utc)
-        if self.expires is not None and self.expires <= now:
+        if job.has_expired or (self.expires is not None and self.expires <= now):
             return None
         eta = None if self.eta is None else min(self.eta, LAST_MOMENT)
         delay = None if eta is None or eta <= now else (eta - now).total_seconds()

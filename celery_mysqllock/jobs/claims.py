@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Where the order key stands in a row that was claimed.
-_ORDER_KEY = 6
 # How often an old server is waited for in one go.
 _MOST_WAITS = 4
 
@@ -164,8 +163,18 @@ class Claims:
             self._session.ping()
 
     def claim(self, queue: str, limit: int, owner: str) -> list[ClaimedJob]:
-        """Claim up to so many jobs of the queue, the first in line first; all of them begin."""
-        return self.turn(Settlement(), owner, queue, limit, starts=None)
+        """Claim up to so many jobs of the queue, the first in line first; all of them begin.
+
+        What has expired is not among them, and is gone.
+        """
+        while True:
+            jobs = self.turn(Settlement(), owner, queue, limit, starts=None)
+            expired = [job.id for job in jobs if job.has_expired]
+            if expired:
+                self.ack(expired, owner)
+            worth_it = [job for job in jobs if not job.has_expired]
+            if worth_it or not expired:
+                return worth_it
 
     def ack(self, ids: Collection[int], owner: str) -> None:
         """The jobs are done: their rows go, or stay as finished where they are retained."""
@@ -282,9 +291,9 @@ class Claims:
             if not claim.is_one:
                 return [], {row[1] for row in queued}
             rows = results[-1 if self._way.is_locking else -2]
-            claimed, queued_later = self._take(rows, {**values, "limit": claim.limit})
+            claimed = self._take(rows, {**values, "limit": claim.limit})
         taken = {job.id for job in claimed}
-        return claimed, {row[1] for row in (*queued, *queued_later) if row[0] not in taken}
+        return claimed, {row[1] for row in queued if row[0] not in taken}
 
     def _settle(self, settled: Settlement, values: dict[str, Any]) -> list[str]:
         statements = []
@@ -339,29 +348,20 @@ class Claims:
                 sum(asked),
             )
 
-    def _take(self, found: list[Any], values: dict[str, Any]) -> tuple[list[ClaimedJob], list[Any]]:
-        """The claimed jobs, and what is queued instead of those that had expired."""
+    def _take(self, found: list[Any], values: dict[str, Any]) -> list[ClaimedJob]:
+        """The claimed jobs."""
         rows = self._way.take(self._session, self._sql, found, values)
-        expired = [row for row in rows if row[-1]]
-        queued = self._drop(expired, values) if expired else []
         started = set(values["started"])
         # under the queue that was asked for: a row may spell it with blanks at its end
-        jobs = [
-            replace(ClaimedJob(*row[:-1]), queue=str(values["queue"]), is_started=row[0] in started)
+        return [
+            replace(
+                ClaimedJob(*row[:-1]),
+                queue=str(values["queue"]),
+                is_started=row[0] in started,
+                has_expired=bool(row[-1]),
+            )
             for row in rows
-            if not row[-1]
         ]
-        return jobs, queued
-
-    def _drop(self, expired: list[Any], values: dict[str, Any]) -> list[Any]:
-        """Delete claimed jobs that are not worth running; the jobs that are queued instead."""
-        values["ids"] = [row[0] for row in expired]
-        keys = [row[_ORDER_KEY] for row in expired if row[_ORDER_KEY] is not None]
-        if not keys:
-            self._session.execute(self._sql["ack"], values)
-            return []
-        _, queued = self._admit(keys, values, self._sql["ack"])
-        return queued
 
     def _admit(
         self,

@@ -32,6 +32,7 @@ class ClaimedJob:
         deferred_for: For so many seconds it has been put aside again and again, None for not at
             all.
         is_started: Whether this delivery counts as begun already.
+        has_expired: Whether it is not worth running any more, on the server's clock.
     """
 
     id: int
@@ -44,6 +45,7 @@ class ClaimedJob:
     recoveries: int = 0
     deferred_for: int | None = None
     is_started: bool = False
+    has_expired: bool = False
 
     @property
     def is_redelivered(self) -> bool:

@@ -241,7 +241,8 @@ WHERE id = %(id)s AND owner = %(owner)s AND job_status = 1;
 UPDATE {jobs}
 SET job_status = IF(%(seconds)s > 0, 2, 0), owner = NULL, claimed_at = NULL,
     due_at = IF(%(seconds)s > 0, UTC_TIMESTAMP(6) + INTERVAL %(seconds)s SECOND, NULL),
-    deferred_since = COALESCE(IF(%(is_unknown)s, deferred_since, NULL), CURRENT_TIMESTAMP(6)),
+    deferred_since = IF(%(is_unknown)s AND deferred_since BETWEEN '2000-01-01' AND NOW(6),
+                        deferred_since, CURRENT_TIMESTAMP(6)),
     deliveries = IF(%(counts)s OR started_at IS NULL, deliveries, GREATEST(deliveries, 1) - 1),
     started_at = NULL
 WHERE id = %(id)s AND owner = %(owner)s AND job_status = 1;

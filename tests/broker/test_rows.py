@@ -9,14 +9,20 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery import group
+from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
+from kombu import Queue
 
 from celery_mysqllock.mysql import Address, Session
 from tests.broker.app import app, note
+from tests.broker.worker import POOLS
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from kombu import Connection
 
     from tests.broker.worker import Worker
 
@@ -148,6 +154,48 @@ def test_what_has_expired_is_revoked_and_what_has_not_runs(
     eventually(lambda: session.query("SELECT id FROM jobs") == [])
     assert ledger(session) == ["in time", "in an hour"]
     assert [AsyncResult(name, app=app).state for name in [*over, "eta"]] == ["REVOKED"] * 4
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_job_that_has_expired_is_revoked_for_whoever_waits(
+    session: Session, start_worker: Callable[..., Worker], results: str, pool: str
+) -> None:
+    kept = {"ignore_result": False}
+    late = [note.apply_async(("late",), expires=0.01, **kept) for _ in range(3)]
+    delayed = note.apply_async(("delayed",), countdown=0.1, expires=0.2, **kept)
+    held = group(note.s("in a group").set(expires=0.01, **kept), note.s("too"))()
+    # the server's clock says so, the worker's does not
+    ahead = note.apply_async(("ahead",), expires=600, **kept)
+    session.execute("UPDATE jobs SET expires_at = '2020-01-01' WHERE task_id = %s", (ahead.id,))
+    # nobody can revoke this
+    session.execute("INSERT INTO jobs (message, expires_at) VALUES ('text', '2020-01-01')")
+    time.sleep(0.3)
+    start_worker("--pool", pool, RESULT_BACKEND=results)
+    for result in (*late, delayed, ahead, held[0]):
+        with pytest.raises(TaskRevokedError):
+            result.get(timeout=30)
+    eventually(lambda: ledger(session) == ["too"])
+    eventually(lambda: session.query("SELECT id, reason FROM jobs") == [])
+
+
+def test_what_has_expired_is_dropped_where_no_worker_consumes(
+    session: Session, connect: Callable[..., Connection]
+) -> None:
+    note.apply_async(("late",), expires=0.01, queue="q")
+    note.apply_async(("in time",), queue="q")
+    session.execute("UPDATE jobs SET expires_at = '2020-01-01' WHERE expires_at IS NOT NULL")
+    connection, received = connect(), []
+    with connection.Consumer([Queue("q")], callbacks=[lambda _, message: received.append(message)]):
+        connection.drain_events(timeout=10)
+    assert [message.payload[0] for message in received] == [["in time"]]
+    received[0].ack()
+    eventually(lambda: session.query("SELECT id FROM jobs") == [])
+    note.apply_async(("late",), expires=600, queue="q")
+    note.apply_async(("in time",), queue="q")
+    session.execute("UPDATE jobs SET expires_at = '2020-01-01' WHERE expires_at IS NOT NULL")
+    message = Queue("q")(connection.default_channel).get()
+    assert message.payload[0] == ["in time"]
+    assert Queue("q")(connection.default_channel).get() is None
 
 
 def test_the_id_of_a_row_is_that_of_its_task(

@@ -27,7 +27,7 @@ _TESTS = [f"t/integration/test_{name}.py" for name in _FILES]
 
 def main(arguments: Sequence[str]) -> int:
     """Run the suite; return pytest's exit code."""
-    folder = unpacked("celery", "t/__init__.py", "t/skip.py", "t/integration", "pyproject.toml")
+    folder = unpacked("celery", "t", "pyproject.toml")
     with private_server() as server, redis_server(durable=False) as (redis, _):
         url = server.create_database()
         try:

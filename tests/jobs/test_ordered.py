@@ -150,7 +150,6 @@ def test_an_expired_job_lets_the_next_go(jobs: JobTable, session: Session) -> No
     jobs.put("q", "too late", lifetime=60, order=ONE)
     put(jobs, ONE, "in time")
     session.execute("UPDATE jobs SET expires_at = expires_at - INTERVAL 2 MINUTE")
-    assert jobs.claim("q", 10, ME) == []
     assert messages(jobs.claim("q", 10, ME)) == ["in time"]
 
 
