@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 10
 #: Seconds after which a statement that waits for somebody else's locks is given up.
-PATIENCE = 20.0
+PATIENCE = 10.0
 _is_hasty = ContextVar("is_hasty", default=False)
 _HOW_TO_FIND = (
     "SELECT trx_started, trx_mysql_thread_id, trx_query FROM information_schema.INNODB_TRX "

@@ -132,7 +132,7 @@ class UniqueJobs:
         Raises:
             JobExists: Another task's job has the key.
             SettingsError: The job has no task id by which others could know it.
-            RowsLocked: For 20 seconds somebody's open transaction has had the key.
+            RowsLocked: For 10 seconds somebody's open transaction has had the key.
             TransientError: For a minute a crowd has had it.
         """
         if values["task_id"] is None:

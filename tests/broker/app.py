@@ -111,6 +111,26 @@ def fatal(self: Any) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+@app.task(name="fall", acks_late=True, reject_on_worker_lost=True)
+def fall() -> None:
+    """Kill the pool's process that runs this."""
+    write("fell")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="give_back", acks_late=True)
+def give_back() -> None:
+    write("gave back")
+    raise Reject("not today", requeue=True)
+
+
+if "OLDER_RELEASE" not in os.environ:
+
+    @app.task(name="newer")
+    def newer() -> None:
+        write("newer")
+
+
 @app.task(name="refuse", bind=True, acks_late=True)
 def refuse(self: Any) -> None:
     raise Reject("no thanks", requeue=False)
