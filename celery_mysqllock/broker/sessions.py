@@ -28,6 +28,7 @@ from celery_mysqllock.jobs import (
     Stream,
     Sweeper,
     Throughput,
+    Work,
 )
 from celery_mysqllock.mysql import Session
 from celery_mysqllock.settings import answer_time
@@ -60,6 +61,7 @@ class Sessions:
         main: The session for everything but claims and waits.
         jobs: The job table through it.
         ephemeral: The ephemeral queues and the bindings through it.
+        work: Which queues have something to take, through it.
         names: The names of the job table's locks.
         bell: The doorbell, None before ``consumer`` was asked for.
     """
@@ -96,6 +98,7 @@ class Sessions:
         except BaseException:
             self.main.close()
             raise
+        self.work = Work(self.main, settings.table)
         self.ephemeral = EphemeralQueues(self.main, settings.table, names=self.names)
 
     def _check_server(self) -> None:
@@ -201,7 +204,7 @@ class Sessions:
         bell = Bell(
             self._new_session(),
             self.names,
-            self.ephemeral.has_work,
+            self.work.is_any,
             on_ring=self._on_ring,
             on_error=self._on_lost,
         )

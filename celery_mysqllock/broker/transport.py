@@ -268,12 +268,12 @@ class Transport(virtual.Transport):
 
     def _fetch_ephemeral(self, channel: JobChannel, queues: frozenset[str]) -> None:
         used = channel.ephemeral_queues & queues
-        for queue in self.ephemeral.with_messages(used) if len(used) > 1 else used:
+        for queue in self.sessions.work.with_messages(used) if len(used) > 1 else used:
             while texts := self.ephemeral.take(queue):
                 channel.receive_ephemeral(queue, texts)
                 self._on_jobs()
         if used and channel.stream is None:
-            for queue in self.ephemeral.with_jobs(used):
+            for queue in self.sessions.work.with_jobs(used):
                 while channel.receive_jobs(queue):
                     self._on_jobs()
 

@@ -38,6 +38,8 @@ _TOLERATED = 3
 _TO_THE_END, _NOT_AT_ALL = 0, 2
 # Seconds until the server is asked again for what it could not do just now.
 _RETRY = 1.0
+# So many queues are rung for with one statement, each of which has several bells.
+_QUEUES = 100
 # So many answers of one statement; MySQL and MariaDB have a limit of 4096 columns.
 _COLUMNS = 500
 # The statement keeps a metadata lock on the job table while it sleeps: an ALTER TABLE waits for its
@@ -59,6 +61,19 @@ def ring(session: Session, names: LockNames, queue: str) -> bool:
     """
     expression, bells = ringing(names, queue)
     return wake(session, session.value(f"SELECT {expression}", bells))
+
+
+def ring_each(session: Session, names: LockNames, queues: Collection[str]) -> None:
+    """Wake one idle consumer of each of the queues; errors as in ``ring``."""
+    ordered, sleepers = sorted(queues), dict[int, None]()
+    for start in range(0, len(ordered), _QUEUES):
+        asked = [ringing(names, queue) for queue in ordered[start : start + _QUEUES]]
+        expressions = ", ".join(expression for expression, _ in asked)
+        bells = tuple(bell for _, bells in asked for bell in bells)
+        (found,) = session.query(f"SELECT {expressions}", bells)
+        sleepers |= {int(one): None for one in found if one is not None}
+    for sleeper in sleepers:
+        wake(session, sleeper)
 
 
 def wake(session: Session, connection_id: int | None) -> bool:
@@ -103,7 +118,7 @@ class Bell:
         session: A session for the bell alone; opened and closed by this thread.
         names: The names of the bells.
         has_work: Gives an SQL expression that is true when one of those queues has something to
-            take, with its parameters; as ``EphemeralQueues.has_work``.
+            take, with its parameters; as ``Work.is_any``.
         on_ring: Called from the thread with the queues that something may have come to.
         on_error: Called from the thread when the session is lost.
     """

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import RowsLocked
-from celery_mysqllock.jobs.bell import ring, wake
+from celery_mysqllock.jobs.bell import ring_each, wake
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
 from celery_mysqllock.jobs.legacy import among_older_programs
@@ -439,8 +439,7 @@ class Claims:
         return dict(self._session.query(self._sql["order_keys_with"], {"ids": list(ids)}))
 
     def _ring(self, queues: Collection[str]) -> None:
-        for queue in queues:
-            ring(self._session, self._names, queue)
+        ring_each(self._session, self._names, queues)
 
     def _change(self, statement: str, **values: Any) -> int:  # noqa: ANN401 - SQL values
         return retried(lambda: self._session.execute(self._sql[statement], values), self.name)

@@ -47,8 +47,7 @@ class News:
 
     def tell(self, jobs: JobTable) -> None:
         """Wake whom it concerns, and let those in line go whose turn it is."""
-        for queue in self.queues:
-            jobs.ring(queue)
+        jobs.ring_each(self.queues)
         if self.is_scheduled:
             jobs.ring_sweeper()
         jobs.admit(self.order_keys)

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import RowsLocked
-from celery_mysqllock.jobs.bell import ring, ringing
+from celery_mysqllock.jobs.bell import ring_each, ringing
 from celery_mysqllock.jobs.job import HIGHEST_PRIORITY, LOWEST_PRIORITY, check_queue_name
 from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.retry import hasty, retried
@@ -14,8 +14,6 @@ from celery_mysqllock.mysql import Statements
 from celery_mysqllock.settings import check_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from celery_mysqllock.mysql import Session
 
 _BATCH = 100
@@ -201,39 +199,6 @@ class EphemeralQueues:
         expression, bells = ringing(self._names, queue)
         return self._session.value(f"SELECT {expression}", bells) is not None
 
-    def has_work(
-        self, jobs: Collection[str], messages: Collection[str]
-    ) -> tuple[str, tuple[str, ...]]:
-        """SQL that is true when there is something to take, and its parameters.
-
-        Args:
-            jobs: Queues in which a job counts.
-            messages: Queues in which a message beside the job table counts.
-        """
-        asked = [(name, found) for name, found in _kinds(jobs, messages) if found]
-        parts = [f"EXISTS ({self._about(name, found)})" for name, found in asked]
-        return " OR ".join(parts) or "FALSE", tuple(one for _, found in asked for one in found)
-
-    def with_messages(self, queues: Collection[str]) -> set[str]:
-        """Those of the queues that have messages beside the job table."""
-        return self._among("with_messages", queues)
-
-    def with_jobs(self, queues: Collection[str]) -> set[str]:
-        """Those of the queues that have jobs to take."""
-        return self._among("with_jobs", queues)
-
-    def _among(self, statement: str, queues: Collection[str]) -> set[str]:
-        if not queues:
-            return set()
-        return {
-            str(row[0])
-            for row in self._session.query(self._about(statement, queues), tuple(queues))
-        }
-
-    def _about(self, statement: str, queues: Collection[str]) -> str:
-        named = " UNION ALL ".join([self._sql["named"]] * len(queues))
-        return self._sql[statement].replace("%(named)s", named)
-
     # -- messages ---------------------------------------------------------------------------------
 
     def put(
@@ -259,8 +224,7 @@ class EphemeralQueues:
             claim_order=HIGHEST_PRIORITY - priority,
             lifetime=lifetime,
         )
-        for queue in queues:
-            ring(self._session, self._names, queue)
+        ring_each(self._session, self._names, queues)
 
     def take(self, queue: str, limit: int = _BATCH) -> list[str]:
         """Take the first messages out of the queue, which counts as using it."""
@@ -342,12 +306,6 @@ class EphemeralQueues:
 
     def _change(self, statement: str, **values: Any) -> int:  # noqa: ANN401 - SQL values
         return retried(lambda: self._session.execute(self._sql[statement], values))
-
-
-def _kinds(
-    jobs: Collection[str], messages: Collection[str]
-) -> tuple[tuple[str, Collection[str]], ...]:
-    return (("with_jobs", jobs), ("with_messages", messages))
 
 
 def _seconds(value: Any) -> float | None:  # noqa: ANN401 - a Decimal of the driver

@@ -47,6 +47,8 @@ _RETRY = 1.0
 _FLUSH = 20.0
 # For so many seconds after somebody had rows locked, it is asked for such before it is settled.
 _CAREFUL = 60.0
+# From so many queues on, it is asked which of them have jobs before they are claimed from.
+_SEVERAL = 3
 # The reason of a dead job whose own one the server does not take.
 _PLAIN_REASON = (
     "The job cannot run, and the server does not take the reason; the worker's log has it."
@@ -97,6 +99,8 @@ class Stream(Window):
         self._give_up_at = math.inf
         self._last_taken, self._last_turn = 0, time.monotonic()
         self._served: set[str] = set()
+        # those queues to look into that are known to have jobs
+        self._full: set[str] = set()
 
     def start(self) -> None:
         """Open the session and begin to claim.
@@ -257,7 +261,27 @@ class Stream(Window):
         self._ahead = min(self._claim_limit, int(pace * _AHEAD)) if self._may_claim_ahead else 0
         self._last_turn, self._last_taken = now, self._taken
 
+    def _narrow(self) -> None:
+        """Of several queues to look into, keep those that have jobs; asked with one statement."""
+        with self._changed:
+            self._full &= self._to_look
+            several = self._to_look - self._full if self._can_claim() else set()
+        if len(several) < _SEVERAL:
+            return
+        try:
+            found = self._table.with_jobs(several)
+        except DatabaseError as error:
+            if isinstance(error, ConnectionLost) or not error.is_passing:
+                raise
+            return  # then each is claimed from
+        with self._changed:
+            self._full |= found
+            self._to_look -= several - found
+        if self.is_dry:
+            self._on_dry()
+
     def _turn(self) -> None:
+        self._narrow()
         with self._changed:
             self._keep_pace()
             now = time.monotonic()
@@ -391,6 +415,6 @@ class Stream(Window):
 
     def _ring(self) -> None:
         """Jobs went back to queues of this stream: others may want them, or it may itself."""
-        for queue in self._served:
-            self._table.ring(queue)
-        self.look(self._served)
+        with_jobs = self._table.with_jobs(self._served)
+        self._table.ring_each(with_jobs)
+        self.look(with_jobs)

@@ -73,9 +73,8 @@ class Sweeper:
         if seen.is_due:
             self._try("queue scheduled jobs", lambda: self._promote(jobs))
             seen = jobs.look()
-        for queue in seen.ready_queues:
-            # who inserted the jobs may not have rung
-            self._try(f"ring for the queue {queue!r}", partial(jobs.ring, queue))
+        # who inserted the jobs may not have rung
+        self._try("ring for what is ready", partial(jobs.ring_each, seen.ready_queues))
         others = (seen.owners | seen.consumers) - {identity}
         until_free = self._take_back(session, jobs, others)
         if time.monotonic() >= self._next_tidying:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, RowsLocked
-from celery_mysqllock.jobs.bell import ring, wake
+from celery_mysqllock.jobs.bell import ring, ring_each, wake
 from celery_mysqllock.jobs.job import (
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
@@ -20,6 +20,7 @@ from celery_mysqllock.jobs.lock_names import BELL_PARAMETERS
 from celery_mysqllock.jobs.ordered import OrderedJobs
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.jobs.unique import UniqueJobs, UniqueKey
+from celery_mysqllock.jobs.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -406,6 +407,14 @@ class JobTable(OrderedJobs):
             self.ring(placement.queue)
         else:
             self.ring_sweeper()
+
+    def ring_each(self, queues: Collection[str]) -> None:
+        """Wake one idle consumer of each of the queues."""
+        ring_each(self._session, self._names, queues)
+
+    def with_jobs(self, queues: Collection[str]) -> set[str]:
+        """Those of the queues that have jobs to claim, asked for with one statement."""
+        return Work(self._session, self.name).with_jobs(queues)
 
     def ring(self, queue: str) -> None:
         """Wake an idle consumer of the queue: something has come to it, or come back."""

@@ -74,8 +74,9 @@ class Window:
     def consume(self, queues: list[str]) -> None:
         """Claim from these queues from now on, in turn."""
         with self._changed:
+            new = set(queues).difference(self._queues)
             self._queues = deque(queues)
-            self._to_look = set(queues)
+            self._to_look = self._to_look.intersection(queues) | new
             self._changed.notify()
 
     def set_window(self, window: int, *, ahead: bool = True) -> None:

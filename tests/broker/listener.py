@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.jobs import Bell, EphemeralQueues, LockNames, Wanted
+from celery_mysqllock.jobs import Bell, LockNames, Wanted, Work
 from celery_mysqllock.mysql import Session
 from tests.waiting import eventually
 
@@ -25,11 +25,10 @@ class Listener:
         self._rung = threading.Event()
         self._asleep = Session(address)
         names = LockNames.of(self._session, "jobs")
-        queues = EphemeralQueues(self._session, names=names)
         self._bell = Bell(
             self._asleep,
             names,
-            queues.has_work,
+            Work(self._session).is_any,
             on_ring=lambda _: self._rung.set(),
             on_error=lambda _: None,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.exceptions import SettingsError
-from celery_mysqllock.jobs import Control, EphemeralQueues, JobTable
+from celery_mysqllock.jobs import Control, JobTable, Work
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_what_is_claimed_of_a_paused_queue_can_be_settled(
 def test_neither_sweeper_nor_doorbell_is_alarmed_by_a_paused_queue(
     jobs: JobTable, control: Control, session: Session
 ) -> None:
-    work, values = EphemeralQueues(session).has_work(["p", "q"], ["q"])
+    work, values = Work(session).is_any(["p", "q"], ["q"])
 
     def has_work() -> bool:
         return bool(session.value(f"SELECT {work}", values))
