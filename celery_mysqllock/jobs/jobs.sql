@@ -338,8 +338,10 @@ WHERE id IN %(ids)s AND job_status = 2;
 -- name: look
 -- All that the sweeper acts on, in one statement: when the next scheduled job is due; the queues in
 -- which jobs wait (a loose scan of the index "claim", one step a queue), and those that are paused;
--- who has claims or ephemeral queues; and who is registered as a consumer.
-SELECT 'due', NULL, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), MIN(due_at)) / 1000000
+-- who has claims or ephemeral queues; and who is registered as a consumer. From a zero date MySQL
+-- counts nothing.
+SELECT 'due', NULL, IF(MIN(due_at) < '1970-01-01', 0,
+                       TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), MIN(due_at)) / 1000000)
 FROM {jobs} WHERE due_at IS NOT NULL
 UNION ALL
 SELECT 'ready', queue, NULL FROM {jobs} WHERE job_status = 0 GROUP BY queue

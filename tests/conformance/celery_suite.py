@@ -36,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
             environment = {
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", ""))),
+                "WORKER_LOGLEVEL": "INFO",  # as upstream
                 "TEST_BROKER": url,
                 "TEST_BACKEND": redis,
                 "REDIS_HOST": "127.0.0.1",
