@@ -116,6 +116,10 @@ class ServerFull(DatabaseError):
     is_passing = True
 
 
+class IdsUsedUp(DatabaseError):
+    """The table has no id left for another row. Widen its ids: mysqllock migrate --wide-ids."""
+
+
 # -- locks ----------------------------------------------------------------------------------------
 
 

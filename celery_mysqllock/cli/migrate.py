@@ -7,20 +7,31 @@ from typing import TYPE_CHECKING
 
 import click
 
-from celery_mysqllock.jobs import Migrations
+from celery_mysqllock.jobs import Migrations, Widening
+from celery_mysqllock.jobs.migrate import Migration
 from celery_mysqllock.mysql import Session
 
 if TYPE_CHECKING:
     from celery_mysqllock.cli.place import Place
-    from celery_mysqllock.jobs.migrate import Migration
+
+_WIDENING = (
+    "-- a second table with BIGINT ids, which triggers keep like the first and which replaces it"
+)
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @click.option("--no-procedure", is_flag=True, help="Do not make the procedure mysqllock_publish.")
+@click.option(
+    "--wide-ids",
+    is_flag=True,
+    help="Make the ids of an adopted table BIGINT as well, while programs use it.",
+)
 @click.pass_obj
-def migrate(place: Place, *, dry_run: bool, as_json: bool, no_procedure: bool) -> None:
+def migrate(
+    place: Place, *, dry_run: bool, as_json: bool, no_procedure: bool, wide_ids: bool
+) -> None:
     """Make the job table of the app's broker_url, or bring it to this release's shape.
 
     An existing table is changed by this command only, and only when it is a job table. Programs go
@@ -43,6 +54,12 @@ def migrate(place: Place, *, dry_run: bool, as_json: bool, no_procedure: bool) -
                     click.echo(f"{table}: {step.notice}", err=True)
             if not dry_run:
                 done = migrations.apply()
+            if wide_ids and migrations.version():
+                widening = Widening(session, table)
+                if widening.is_needed:
+                    done.append(Migration(migrations.version(), "wide_ids", _WIDENING))
+                    if not dry_run:
+                        widening.apply()
         _report(table, done, dry_run=dry_run, as_json=as_json)
 
 

@@ -28,6 +28,7 @@ from celery_mysqllock.jobs.sweeper import Sweeper
 from celery_mysqllock.jobs.table import JobTable
 from celery_mysqllock.jobs.throughput import Throughput
 from celery_mysqllock.jobs.unique import UNIQUE_KINDS, UNTIL_DONE, UniqueKey, unique_key
+from celery_mysqllock.jobs.widening import Widening
 from celery_mysqllock.jobs.work import Work
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Throughput",
     "UniqueKey",
     "Wanted",
+    "Widening",
     "Work",
     "unique_key",
 ]

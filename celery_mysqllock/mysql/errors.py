@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ _NONSENSE = (
 DRIVER_ERRORS = (pymysql.err.Error, OSError, RuntimeError, *_NONSENSE)
 # Codes of client libraries and of proxies, whatever they mean: the way to the server is disturbed.
 _FROM_THE_WAY = (range(2000, 3000), range(9000, 9100))
+
+_OF_IDS = re.compile(r"for key '(\S+\.)?PRIMARY'\W*$")
 
 _BY_CODE: dict[int, type[exceptions.MySQLLockError]] = {
     code: error
@@ -49,7 +52,8 @@ _BY_CODE: dict[int, type[exceptions.MySQLLockError]] = {
         exceptions.NoSuchSession: (1094,),
         exceptions.DuplicateKey: (1062,),
         exceptions.MessageTooLarge: (1153, 2020),
-        exceptions.AlreadyDone: (1050, 1060, 1061, 1304),
+        exceptions.AlreadyDone: (1050, 1060, 1061, 1304, 1359),
+        exceptions.IdsUsedUp: (167, 1467),
         exceptions.ServerFull: (1021, 1041, 1114),
         exceptions.TableGone: (1146,),
         exceptions.TableMismatch: (1054,),
@@ -74,6 +78,8 @@ def translate(error: Exception, address: Address) -> exceptions.MySQLLockError:
         return exceptions.ConnectionLost(_sentence(exceptions.ConnectionLost, address, detail))
     code, text = (*error.args, "", "")[:2]
     kind = _BY_CODE.get(code) or _of_unknown(code)
+    if kind is exceptions.DuplicateKey and is_about_ids(error):
+        kind = exceptions.IdsUsedUp
     return kind(_sentence(kind, address, f"error {code}: {text}"))
 
 
@@ -99,6 +105,11 @@ def is_duplicate_key(error: BaseException) -> bool:
     """Whether the error, of any driver or wrapped by SQLAlchemy or Django, is the server's 1062."""
     arguments = getattr(error, "orig", error).args
     return bool(arguments) and arguments[0] == ER.DUP_ENTRY
+
+
+def is_about_ids(error: BaseException) -> bool:
+    """Whether a duplicate key is one that the server has given itself: MySQL has no other left."""
+    return _OF_IDS.search(str(getattr(error, "orig", error))) is not None
 
 
 def _sentence(kind: type[Exception], address: Address, detail: str) -> str:

@@ -328,3 +328,18 @@ def test_one_of_several_primaries_is_a_problem_unless_allowed(allow: bool, level
 def test_a_grant_is_understood(grant: str, database: str, granted: set[str]) -> None:
     session = cast("Session", _Session([(grant,)], "NONE"))
     assert granted_on(session, database) == granted
+
+
+@pytest.mark.parametrize(
+    ("used", "level"), [(1, "ok"), (1.2e9, "warning"), (2147483647, "problem")]
+)
+def test_ids_that_run_out_are_warned_of(url: str, used: float, level: str) -> None:
+    with Session(Address.parse(url)) as session:
+        session.execute(
+            "CREATE TABLE jobs (id INT AUTO_INCREMENT PRIMARY KEY, message TEXT, job_status INT)"
+        )
+        Migrations(session).apply()
+        session.execute(f"ALTER TABLE jobs AUTO_INCREMENT = {int(used)}")
+    (found,) = doctor(url)[1]["ids"]
+    assert found["level"] == level
+    assert "AUTO_INCREMENT is at" in found["text"]

@@ -124,3 +124,24 @@ def test_the_procedure_can_be_done_without(url: str) -> None:
     with Session(Address.parse(url)) as session:
         assert session.query("SHOW PROCEDURE STATUS WHERE db = DATABASE()") == []
     assert migrate(url).stdout == "jobs: 0005 publish\n"
+
+
+def test_the_ids_of_an_adopted_table_are_widened_when_the_user_says_so(url: str) -> None:
+    with Session(Address.parse(url)) as session:
+        session.execute(
+            "CREATE TABLE jobs (id INT AUTO_INCREMENT PRIMARY KEY, message TEXT, job_status INT)"
+        )
+        session.execute("INSERT INTO jobs (message, job_status) VALUES ('kept', 0)")
+        migrate(url)
+        kind = (
+            "SELECT data_type FROM information_schema.columns WHERE column_name = 'id'"
+            " AND table_schema = DATABASE() AND table_name = 'jobs'"
+        )
+        assert session.value(kind) == "int"
+        shown = migrate(url, "--wide-ids", "--dry-run")
+        assert "a second table with BIGINT ids" in shown.stdout
+        assert session.value(kind) == "int"
+        assert migrate(url, "--wide-ids").stdout == "jobs: 0008 wide_ids\n"
+        assert session.value(kind) == "bigint"
+        assert session.query("SELECT id, message FROM jobs") == [(1, "kept")]
+    assert migrate(url, "--wide-ids").stdout == "jobs is up to date.\n"

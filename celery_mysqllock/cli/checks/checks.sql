@@ -33,6 +33,17 @@ SELECT TABLE_NAME, ENGINE, TABLE_ROWS, DATA_LENGTH, INDEX_LENGTH
  WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN %(tables)s AND TABLE_TYPE = 'BASE TABLE'
  ORDER BY TABLE_NAME
 
+-- name: ids
+-- The type of the job table's ids, and the next one as far as the server tells.
+SELECT col.COLUMN_TYPE, COALESCE(tab.AUTO_INCREMENT, 0)
+  FROM information_schema.COLUMNS AS col
+  JOIN information_schema.TABLES AS tab
+    ON tab.TABLE_SCHEMA = col.TABLE_SCHEMA AND tab.TABLE_NAME = col.TABLE_NAME
+ WHERE col.TABLE_SCHEMA = DATABASE() AND col.TABLE_NAME = %(table)s AND col.COLUMN_NAME = 'id'
+
+-- name: last_id
+SELECT COALESCE(MAX(id), 0) FROM {jobs}
+
 -- name: may_SELECT
 -- Reads no row.
 SELECT id, message, job_status FROM {jobs} WHERE FALSE

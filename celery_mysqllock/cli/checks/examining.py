@@ -26,7 +26,12 @@ from celery_mysqllock.cli.checks.limits import (
 )
 from celery_mysqllock.cli.checks.locking import check_cluster, check_locks
 from celery_mysqllock.cli.checks.privileges import check_lock_list, check_privileges
-from celery_mysqllock.cli.checks.table import check_sizes, check_table, check_transactions
+from celery_mysqllock.cli.checks.table import (
+    check_ids,
+    check_sizes,
+    check_table,
+    check_transactions,
+)
 from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError
 from celery_mysqllock.mysql import Session, Statements
 
@@ -60,6 +65,7 @@ _OF_ANY: dict[str, Check] = {
 _OF_JOBS: dict[str, Check] = {
     "job table": check_table,
     "size": check_sizes,
+    "ids": check_ids,
     "transactions": check_transactions,
     "packet": check_packet,
     "durability": check_durability,

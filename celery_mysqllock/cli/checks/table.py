@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.cli.checks.finding import Finding
 
 _statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
+_MUCH, _TOO_MUCH = 0.5, 0.95  # parts of the ids that may be used
 _LONG = 60  # seconds for which a transaction may be open
 
 
@@ -49,6 +50,31 @@ def check_sizes(examined: Examined) -> Iterator[Finding]:
         if name == table:
             text = f"{name}: about {rows} rows, {_size(data)} and {_size(index)} of indexes"
             yield ok("size", text)
+
+
+def check_ids(examined: Examined) -> Iterator[Finding]:
+    """How many of the ids that the column can hold are used; those of an adopted table run out."""
+    session, table = examined.session, examined.table or ""
+    with suppress(DatabaseError):
+        session.execute("SET SESSION information_schema_stats_expiry = 0")
+    own = Statements("celery_mysqllock.cli.checks", "checks.sql", jobs=table)
+    for kind, following in session.query(own["ids"], {"table": table}):
+        most = _most(str(kind).lower())
+        used = max(int(following), int(session.value(own["last_id"])))
+        text = f"{table}.id is {kind}: AUTO_INCREMENT is at {used} of {most}"
+        if used < most * _MUCH:
+            yield ok("ids", text)
+        else:
+            yield (problem if used >= most * _TOO_MUCH else warning)(
+                "ids",
+                f"{text}. After the last one no job can be stored.",
+                "'mysqllock migrate --wide-ids' makes them BIGINT while programs use the table.",
+            )
+
+
+def _most(kind: str) -> int:
+    bits = 64 if kind.startswith("bigint") else 32
+    return (1 << bits) - 1 if "unsigned" in kind else (1 << (bits - 1)) - 1
 
 
 def _size(number: float) -> str:

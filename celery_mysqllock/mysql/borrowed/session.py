@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from celery_mysqllock.exceptions import DuplicateKey
 from celery_mysqllock.mysql.borrowed.connection import in_ascii
 from celery_mysqllock.mysql.driver import Inserted
-from celery_mysqllock.mysql.errors import is_duplicate_key
+from celery_mysqllock.mysql.errors import is_about_ids, is_duplicate_key
 from celery_mysqllock.mysql.session import Session
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class BorrowedSession(Session):
         try:
             done = self._borrowed.run(statement, safe)
         except Exception as error:
-            if is_duplicate_key(error):
+            if is_duplicate_key(error) and not is_about_ids(error):
                 raise DuplicateKey(str(error)) from error
             raise
         return Inserted(done.rows, done.row_id, None)
