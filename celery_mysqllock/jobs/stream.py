@@ -43,6 +43,8 @@ _AHEAD = 0.02
 _STALE = 0.5
 # Seconds until what the server could not do (disk full, read only, not there) is tried again.
 _RETRY = 1.0
+# Seconds until what the server has refused again and again is tried again.
+_LONGEST_PAUSE = 60.0
 # Seconds that closing waits for the last settlements.
 _FLUSH = 20.0
 # For so many seconds after somebody had rows locked, it is asked for such before it is settled.
@@ -333,8 +335,9 @@ class Stream(Window):
     def _lay_aside(self, settled: Settlement, seconds: float) -> None:
         with self._changed:
             self._unstart(settled, seconds)
+            until = time.monotonic() + seconds
+            self._stuck_until = min(self._stuck_until, until) if self._stuck else until
             self._stuck += settled
-            self._stuck_until = time.monotonic() + seconds
 
     def _keep(self, settled: Settlement) -> None:
         """Settle it with the next transaction."""
@@ -371,6 +374,7 @@ class Stream(Window):
 
     def _settle_each(self, settled: Settlement) -> None:
         """Settle jobs one by one, so that one that cannot be settled takes no other with it."""
+        pause, self._pause = self._pause, _RETRY
         for job_id in settled.ids:
             part = settled.only({job_id})
             try:
@@ -381,10 +385,11 @@ class Stream(Window):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this job alone
                 logger.error(  # noqa: TRY400 - nothing of ours is wrong
-                    "Job %d cannot be settled, trying again in %s s: %s", job_id, _RETRY, error
+                    "Job %d cannot be settled, trying again in %g s: %s", job_id, pause, error
                 )
+                self._pause = min(pause * 2, _LONGEST_PAUSE)
                 part.buried = [(job_id, _PLAIN_REASON) for job_id, _ in part.buried]
-                self._lay_aside(part, _RETRY)
+                self._lay_aside(part, pause)
         self._start_suspect()
 
     def _start_suspect(self) -> None:
