@@ -151,7 +151,7 @@ class BrokerSettings:
         namespace: Whose table it is. The table remembers it, and programs with another one are
             refused; ``migrate`` changes it while no worker lives.
         session_timeout: As for locks; after it a vanished host's jobs go back to the queue.
-        unroutable: What becomes of a message that no queue takes: ``raise`` an error where it is
+        unroutable: What becomes of a task that no queue takes: ``raise`` an error where it is
             sent, or ``log`` one, once for each exchange and routing key, and drop it.
         max_deliveries: A job that has begun so often, and whose worker has died or has given it
             back each time, becomes dead; 0 for no limit.

@@ -83,7 +83,7 @@ class Channel(Settling):
         Inside of ``celery_mysqllock.transaction`` a job becomes a part of that transaction.
 
         Raises:
-            UnroutableMessage: No queue takes it.
+            UnroutableMessage: It is a task, and no queue takes it.
             JobExists: The message has a property ``unique_key``, and a job has the same; nothing
                 was stored.
             TransactionError: It cannot be a part of the transaction; nothing was stored.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import ChannelError
@@ -200,7 +201,7 @@ class Topology(virtual.Channel):
         A task is a job in whatever queue: it must not be lost, whatever its delivery mode.
 
         Raises:
-            UnroutableMessage: Nobody takes it, and it is to be kept.
+            UnroutableMessage: Nobody takes it, and it is a task.
         """
         is_job = is_task(message)
         may_be_lost = message["properties"].get("delivery_mode") == _TRANSIENT and not is_job
@@ -211,7 +212,7 @@ class Topology(virtual.Channel):
         else:
             queues = self._named(routing_key, may_be_lost=may_be_lost)
         if not queues and not may_be_lost:
-            self._miss(exchange, routing_key)
+            self._miss(exchange, routing_key, is_job=is_job)
         for queue, ephemeral in queues.items():
             if ephemeral is not None and ephemeral.message_ttl is not None:
                 self._message_ttls[queue] = ephemeral.message_ttl
@@ -247,18 +248,21 @@ class Topology(virtual.Channel):
         matched = set(router.lookup(table, exchange, routing_key, None)) if bindings else set()
         return kind, {one.queue: one.ephemeral for one in bindings if one.queue in matched}
 
-    def _miss(self, exchange: str, routing_key: str) -> None:
-        """Say that a message that is to be kept has nowhere to go."""
+    def _miss(self, exchange: str, routing_key: str, *, is_job: bool) -> None:
+        """Say that a message that is to be kept has nowhere to go.
+
+        Only a task is an error: any AMQP broker drops other messages, and kombu's users rely on it.
+        """
         text = (
             f"No queue takes a message for the exchange {exchange!r} with the routing key "
             f"{routing_key!r}, so it is not stored. Start a worker that declares the queue and "
             "binds it, or declare it here (declare=[queue], task_queues)."
         )
-        if self.transport.settings.unroutable == "raise":
+        if is_job and self.transport.settings.unroutable == "raise":
             raise UnroutableMessage(text)
         if (exchange, routing_key) not in _missed and len(_missed) < _MISSES:
             _missed.add((exchange, routing_key))
-            logger.error("%s (unroutable='log')", text)
+            logger.log(logging.ERROR if is_job else logging.WARNING, "%s", text)
 
 
 def _seconds(milliseconds: float | None) -> float | None:
