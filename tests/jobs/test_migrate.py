@@ -12,6 +12,9 @@ from celery_mysqllock.jobs import JobTable, Migrations
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery_mysqllock.devserver import DevServer
     from celery_mysqllock.jobs.migrate import Migration
 
 ORIGINAL = """CREATE TABLE jobs (
@@ -105,3 +108,18 @@ def test_a_user_who_may_not_create_is_told_so(session: Session, url: str) -> Non
     finally:
         session.execute(f"DROP USER {user}")
     assert "a password" not in str(caught.value)
+
+
+def test_a_server_that_makes_tables_of_short_keys_is_no_obstacle(
+    start_server: Callable[..., DevServer],
+) -> None:
+    server = start_server("--innodb-default-row-format=compact")
+    with Session(Address.parse(server.create_database())) as session:
+        Migrations(session).apply()
+        Migrations(session).check()
+        formats = (
+            "SELECT DISTINCT row_format FROM information_schema.tables"
+            " WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'"
+        )
+        assert session.query(formats) == [("Dynamic",)]
+        assert JobTable(session).put("q" * 255, "x")
