@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import time
@@ -45,7 +46,12 @@ def write(payload: Payload) -> str:
     for transient in ("delivery_tag", "body_encoding"):
         properties.pop(transient, None)
     body, encoding = _write_body(payload)
-    text = _encode({**payload, "properties": properties, "body": body, "body-encoding": encoding})
+    content = {**payload, "properties": properties, "body": body, "body-encoding": encoding}
+    try:
+        text = _encode(content)
+    except TypeError:
+        # Signals of Celery hand on the signal itself as a property; AMQP sends those that it knows
+        text = _encode({**content, "properties": _encodable(properties)})
     # half of a pair of surrogates stands as JSON spells it, for no server stores it as it is
     return text if text.isascii() else _SURROGATE.sub(_spelled, text)
 
@@ -62,6 +68,16 @@ def is_task(payload: Payload) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.keys() >= {"task", "id"}
+
+
+def _encodable(properties: Payload) -> Payload:
+    """The properties that can be sent."""
+    found = {}
+    for name, value in properties.items():
+        with contextlib.suppress(TypeError):
+            _encode(value)
+            found[name] = value
+    return found
 
 
 def _spelled(surrogate: re.Match[str]) -> str:

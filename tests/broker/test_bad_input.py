@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery.utils.dispatch import Signal
 from kombu import Queue
 
 from tests.broker.app import app, note
@@ -424,10 +425,14 @@ def test_headers_and_properties_arrive_as_they_were_sent(
 ) -> None:
     connection = connect()
     with connection.Producer() as producer:
-        producer.publish("x", routing_key="q", headers=HEADERS, message_id=uuid.UUID(int=7))
+        options = {"headers": HEADERS, "message_id": uuid.UUID(int=7), "signal": Signal()}
+        producer.publish("x", routing_key="q", **options)
+        with pytest.raises(TypeError):
+            producer.publish("x", routing_key="q", headers={"signal": Signal()})
     message = Queue("q")(connection.default_channel).get()
     assert message.headers == {**HEADERS, "lazy": "lazy"}
     assert message.properties["message_id"] == uuid.UUID(int=7)
+    assert "signal" not in message.properties
     message.ack()
 
 
