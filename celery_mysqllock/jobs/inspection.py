@@ -118,12 +118,12 @@ class Inspection:
             limit: Most jobs to return.
         """
         found = self._select("jobs", selection or Selection(), limit)
-        return [_job(row) for row in found]
+        return [self._job(row) for row in found]
 
     def running(self, limit: int) -> list[Job]:
         """Jobs of all queues that consumers have, those claimed first in front."""
-        parts = " ".join(self._sql[part] for part in ("jobs", "running", "claimed"))
-        return [_job(row) for row in self._session.query(parts, {"limit": limit})]
+        found = self._session.query(self._joined("jobs", "running", "claimed"), {"limit": limit})
+        return [self._job(row) for row in found]
 
     def next_due(self, queues: Collection[str], limit: int) -> list[ScheduledJob]:
         """The scheduled jobs of these queues that are due next, the first in front.
@@ -160,8 +160,19 @@ class Inspection:
         for one reads the whole table.
         """
         part = "with_id" if sought.isascii() and sought.isdigit() else "with_task_id"
-        found = self._session.query(f"{self._sql['jobs']} {self._sql[part]}", {"sought": sought})
-        return [dataclasses.replace(_job(row), message=self._message(row[0])) for row in found]
+        found = self._session.query(self._joined("jobs", part), {"sought": sought})
+        return [dataclasses.replace(self._job(row), message=self._message(row[0])) for row in found]
+
+    def _joined(self, *parts: str) -> str:
+        is_deep = "FALSE" if self._session.server.is_mariadb else self._sql["is_deep"]
+        return " ".join(self._sql[part] for part in parts).replace("%(is_deep)s", is_deep)
+
+    def _job(self, row: tuple[Any, ...]) -> Job:
+        job = _job(row[:-1])
+        if not row[-1]:
+            return job
+        task, task_id = _names_in(self._message(job.id))
+        return dataclasses.replace(job, task=task, task_id=job.task_id or task_id)
 
     def _message(self, job_id: int) -> str | None:
         message = self._session.value(self._sql["message"], {"id": job_id})
@@ -180,8 +191,8 @@ class Inspection:
                     "task": selection.task,
                     "limit": limit,
                 }
-                parts = (self._sql[part] for part in (what, "selected", order))
-                found = self._session.query(" ".join(parts), values) if limit else []
+                statement = self._joined(what, "selected", order)
+                found = self._session.query(statement, values) if limit else []
                 limit -= len(found)
                 yield from found
 
@@ -223,6 +234,24 @@ class Inspection:
         return ServerHealth(str(self._session.server), history, oldest, knows_transactions=True)
 
 
+def _names_in(message: str | None) -> tuple[str | None, str | None]:
+    """The task that a message names, and its id."""
+    try:
+        content = json.loads(message or "")
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        return None, None
+    headers = content.get("headers")
+    if not isinstance(headers, dict):
+        headers = {}
+    task, task_id = headers.get("task", content.get("task")), headers.get("id")
+    return (
+        task if isinstance(task, str) else None,
+        task_id if isinstance(task_id, str) else None,
+    )
+
+
 def _job(row: tuple[Any, ...]) -> Job:
     job_id, queue, number, owner, task, task_id, claim_order, deliveries, *rest = row
     *times, consumer, reason = rest
@@ -231,7 +260,8 @@ def _job(row: tuple[Any, ...]) -> Job:
     return Job(
         id=job_id,
         queue=queue,
-        status=JobStatus.RUNNING if is_running else _BY_NUMBER[number],
+        # a status that nobody knows is one that nobody acts on, as of a job that is done
+        status=JobStatus.RUNNING if is_running else _BY_NUMBER.get(number, JobStatus.DONE),
         task=task,
         task_id=task_id,
         priority=HIGHEST_PRIORITY - claim_order,
@@ -256,4 +286,9 @@ def _number(value: Any) -> float | None:  # noqa: ANN401 - a Decimal of the driv
 
 
 def _queues(text: str | None) -> tuple[str, ...]:
-    return tuple(json.loads(text)) if text else ()
+    try:
+        found = json.loads(text or "[]")
+    except (ValueError, RecursionError):
+        # somebody has written it by hand
+        return ()
+    return tuple(map(str, found)) if isinstance(found, list) else ()

@@ -82,15 +82,23 @@ WHERE VARIABLE_NAME = 'INNODB_HISTORY_LIST_LENGTH';
 SELECT job.id
 FROM {jobs} AS job
 
+-- name: is_deep
+-- Whether a message has so many brackets that it may nest too deeply for MySQL; never for MariaDB.
+(CHAR_LENGTH(job.message) - CHAR_LENGTH(REPLACE(REPLACE(job.message, '[', ''), '{', '')) >= 100)
+
 -- name: jobs
+-- MySQL gives an error for JSON that nests more deeply than 100, even to JSON_VALID. So what may do so is
+-- not given to it: the last column says so.
 SELECT job.id, job.queue, job.job_status, job.owner,
-       IF(JSON_VALID(job.message), JSON_UNQUOTE(COALESCE(JSON_EXTRACT(job.message, '$.headers.task'),
-                                                         JSON_EXTRACT(job.message, '$.task'))), NULL),
-       COALESCE(job.task_id, IF(JSON_VALID(job.message),
-                                JSON_UNQUOTE(JSON_EXTRACT(job.message, '$.headers.id')), NULL)),
+       CASE WHEN %(is_deep)s THEN NULL WHEN JSON_VALID(job.message)
+            THEN JSON_UNQUOTE(COALESCE(JSON_EXTRACT(job.message, '$.headers.task'),
+                                       JSON_EXTRACT(job.message, '$.task'))) END,
+       COALESCE(job.task_id, CASE WHEN %(is_deep)s THEN NULL WHEN JSON_VALID(job.message)
+                                  THEN JSON_UNQUOTE(JSON_EXTRACT(job.message, '$.headers.id')) END),
        job.claim_order, job.deliveries, job.created_at, job.ready_at, job.due_at, job.expires_at,
        job.claimed_at, job.finished_at,
-       COALESCE((SELECT name FROM {consumers} WHERE identity = job.owner), job.owner), job.reason
+       COALESCE((SELECT name FROM {consumers} WHERE identity = job.owner), job.owner), job.reason,
+       %(is_deep)s
 FROM {jobs} AS job
 
 -- name: with_id
@@ -99,8 +107,8 @@ WHERE job.id = %(sought)s
 -- name: with_task_id
 -- No index has it: this reads the whole table.
 WHERE job.task_id = %(sought)s
-   OR (job.task_id IS NULL AND IF(JSON_VALID(job.message),
-       JSON_UNQUOTE(JSON_EXTRACT(job.message, '$.headers.id')), NULL) = %(sought)s)
+   OR (job.task_id IS NULL AND NOT %(is_deep)s AND CASE WHEN JSON_VALID(job.message)
+       THEN JSON_UNQUOTE(JSON_EXTRACT(job.message, '$.headers.id')) END = %(sought)s)
 ORDER BY job.id
 
 -- name: running
@@ -110,9 +118,11 @@ WHERE job.owner IS NOT NULL AND job.job_status = 1
 WHERE job.queue = %(queue)s AND job.job_status = %(job_status)s
   AND (%(seconds)s IS NULL OR job.created_at < NOW(6) - INTERVAL %(seconds)s SECOND)
   AND (%(task)s IS NULL
-       OR IF(JSON_VALID(job.message),
-             JSON_UNQUOTE(COALESCE(JSON_EXTRACT(job.message, '$.headers.task'),
-                                   JSON_EXTRACT(job.message, '$.task'))), NULL) = %(task)s)
+       OR CASE WHEN %(is_deep)s
+               THEN IF(LOCATE(CONCAT('"task": "', %(task)s, '"'), job.message), %(task)s, NULL)
+               WHEN JSON_VALID(job.message)
+               THEN JSON_UNQUOTE(COALESCE(JSON_EXTRACT(job.message, '$.headers.task'),
+                                          JSON_EXTRACT(job.message, '$.task'))) END = %(task)s)
 
 -- name: in_line
 -- In the order in which they are claimed.
