@@ -31,6 +31,8 @@ _JSON, _TEXT, _BASE64 = "json", "text", "base64"
 _encode = JSONEncoder(ensure_ascii=False).encode
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ENVELOPE = frozenset({"body", "headers", "properties"})
+# what the body of a task of Celery's protocol 1 has, and one of two more
+_OLD, _ARGUMENTS = frozenset({"task", "id"}), frozenset({"args", "kwargs"})
 # Seconds that a task's time may lie ahead and it is delivered all the same: Celery's timer takes
 # care of it, and clocks differ.
 _NEARLY_DUE = 5.0
@@ -141,8 +143,9 @@ def read(
     if not isinstance(text_task, (str, type(None))):
         text_task = text_task.get(job.queue)
     if isinstance(content, dict) and content.keys() >= _ENVELOPE:
+        body = content["body"]
         payload = _read_envelope(content, text)
-        if placement := _check_task(payload, job, source):
+        if placement := _check_task(payload, job, source) or _wait_of_old(body, job):
             return placement
     elif isinstance(content, dict) and "task" in content:
         row = Row.read(content, job.created_at)
@@ -212,10 +215,25 @@ def _check_task(payload: Payload, job: ClaimedJob, source: str) -> Placement | N
     if "task" not in headers:
         return None
     check_task(headers, lambda: job.task_id or row_id(job.id, job.created_at, source))
-    if headers.get("eta") is None or job.has_expired:
+    return None if headers.get("eta") is None else _wait(headers["eta"], job)
+
+
+def _wait_of_old(body: object, job: ClaimedJob) -> Placement | None:
+    """Where a task of Celery's protocol 1, which has all in its body, belongs when it is not due."""
+    if not isinstance(body, dict) or body.get("eta") is None:
         return None
-    delay = (min(read_time("eta", headers["eta"]), LAST_MOMENT) - _now()).total_seconds()
-    return Placement(job.queue, delay=delay) if delay > _NEARLY_DUE else None
+    if not (body.keys() >= _OLD and body.keys() & _ARGUMENTS):
+        return None
+    with contextlib.suppress(InvalidJob):
+        # a time that is none is refused where it is known whether this is a task
+        return _wait(body["eta"], job)
+    return None
+
+
+def _wait(eta: object, job: ClaimedJob) -> Placement | None:
+    delay = (min(read_time("eta", eta), LAST_MOMENT) - _now()).total_seconds()
+    is_due = delay <= _NEARLY_DUE or job.has_expired
+    return None if is_due else Placement(job.queue, delay=delay)
 
 
 def mark_as_expired(payload: Payload) -> bool:

@@ -272,13 +272,14 @@ def test_the_end_of_all_times_is_waited_for(
 ) -> None:
     row = json.dumps({"task": "note", "args": ["never"], "eta": eta})
     wrapped = envelope(headers={"task": "note", "eta": f"{eta:.19}"}, body=[["never"], {}, {}])
-    for message in (row, wrapped):
+    parts = {"task": "note", "id": "x", "args": ["never"], "kwargs": {}, "eta": f"{eta:.19}"}
+    for message in (row, wrapped, envelope(headers={}, body=parts)):
         session.execute("INSERT INTO jobs (message) VALUES (%s)", (message,))
     worker = start_worker("--pool", "solo")
     query = "SELECT COUNT(*) FROM jobs WHERE job_status = 2 AND YEAR(due_at) = 9999"
-    eventually(lambda: session.value(query) == 2)
+    eventually(lambda: session.value(query) == 3)
     note.apply_async(("never",), eta=datetime.max.replace(tzinfo=timezone.utc))
-    assert session.value(query) == 3
+    assert session.value(query) == 4
     note.delay("now")
     eventually(lambda: ledger(session) == ["now"])
     assert not worker.has_ended
