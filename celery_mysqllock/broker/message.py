@@ -219,7 +219,7 @@ def _check_task(payload: Payload, job: ClaimedJob, source: str) -> Placement | N
 
 
 def _wait_of_old(body: object, job: ClaimedJob) -> Placement | None:
-    """Where a task of Celery's protocol 1, which has all in its body, belongs when it is not due."""
+    """Where a task of Celery's protocol 1 belongs, whose body has it all, when it is not due."""
     if not isinstance(body, dict) or body.get("eta") is None:
         return None
     if not (body.keys() >= _OLD and body.keys() & _ARGUMENTS):
