@@ -261,6 +261,7 @@ class Fuzz:
                 " (SELECT name FROM jobs_consumers WHERE identity = owner) FROM jobs"
             )
         }
+        self._news()
         counts: dict[str, int] = {}
         wrong: list[str] = []
         for number, row in self._rows.items():
@@ -288,11 +289,10 @@ class Fuzz:
 
     def _outcome(self, row: Row, left: tuple[Any, ...] | None) -> str:
         """What has become of a row; in capitals what must not be."""
-        seen = self._news()
         if left is None:
             for one in row.ids:
-                if one in seen:
-                    return seen[one]
+                if one in self._seen:
+                    return self._seen[one]
             return "GONE" if row.is_right or "expires_at" not in row.columns else "expired"
         status, reason, queue, owner, due_at, _ = left
         if status == _DEAD and (reason or row.columns.get("job_status") == _DEAD):
