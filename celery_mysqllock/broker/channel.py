@@ -89,6 +89,8 @@ class Channel(Settling):
             TransactionError: It cannot be a part of the transaction; nothing was stored.
         """
         self._inplace_augment_message(message, exchange, routing_key)
+        if "priority" in message["properties"]:
+            message["properties"]["priority"] = self._get_message_priority(message)
         ephemeral, durable = self._route(message, exchange, routing_key)
         jobs = self.transport.jobs
         if (transaction := transaction_for(message, durable)) is not None:

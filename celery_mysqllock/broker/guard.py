@@ -10,6 +10,8 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import WorkerLostError
 from celery.signals import worker_init
 
 from celery_mysqllock.broker.channel import Channel
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# The pools whose tasks run in the worker's own process, beside its main thread.
+_SHARED = tuple(f"celery.concurrency.{name}" for name in ("thread", "gevent", "eventlet"))
 # The connection is gone, which Celery has to see; or the process is in trouble, not the message.
 _NOT_OF_THE_MESSAGE = (*Transport.connection_errors, MemoryError)
 
@@ -32,15 +36,19 @@ _NOT_OF_THE_MESSAGE = (*Transport.connection_errors, MemoryError)
 @worker_init.connect(weak=False)
 def guard_worker(**_: Any) -> None:  # noqa: ANN401 - a signal's
     """Guard the places of a worker that is about to start."""
+    from celery.concurrency.base import BasePool  # noqa: PLC0415
+
     # loaded by a worker alone
     from celery.worker import WorkController  # noqa: PLC0415
     from celery.worker.consumer import Consumer  # noqa: PLC0415
     from celery.worker.consumer.mingle import Mingle  # noqa: PLC0415
     from celery.worker.request import Request  # noqa: PLC0415
 
+    _wrap(BasePool, "start", _guarded_start)
     _wrap(Consumer, "create_task_handler", _guarded_handlers)
     _wrap(WorkController, "_process_task", _guarded_handing)
     _wrap(Request, "on_failure", _guarded_end)
+    _wrap(Request, "on_success", _guarded_end)
     _wrap(Request, "on_timeout", _guarded_end)
     _wrap(Mingle, "send_hello", _guarded_hello)
     _wrap(Consumer, "add_task_queue", _guarded_command)
@@ -112,6 +120,46 @@ def _guarded_handing(process: Callable[..., Any]) -> Callable[..., Any]:
             _forget(worker, request)
 
     return process_or_bury
+
+
+def _guarded_start(start: Callable[..., Any]) -> Callable[..., Any]:
+    """What starts a pool: one of threads or greenlets is to tell the end of whatever it runs.
+
+    Its target is Celery's tracer. An error out of it, a SystemExit of the task or one of its own,
+    is swallowed by the thread, and the request would stay unsettled, its place in the window taken.
+    """
+
+    @functools.wraps(start)
+    def start_guarded(pool: Any) -> None:  # noqa: ANN401 - Celery's
+        if type(pool).__module__ in _SHARED:
+            # before the first task: Celery takes the method from the pool once
+            apply_async = pool.apply_async
+            pool.apply_async = lambda target, *args, **kwargs: apply_async(
+                _caught(target), *args, **kwargs
+            )
+        start(pool)
+
+    return start_guarded
+
+
+def _caught(target: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(target)
+    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Celery's
+        try:
+            return target(*args, **kwargs)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - all of them
+            # as the tracer tells a failure: it failed, with this, after so many seconds
+            return True, _told(error), 0.0
+
+    return run
+
+
+def _told(error: BaseException) -> ExceptionInfo:
+    """What Celery's request takes for the failure of a task whose end nobody was told of."""
+    try:
+        raise WorkerLostError(f"The task has ended with {error!r}.") from error  # noqa: TRY301
+    except WorkerLostError:
+        return ExceptionInfo()
 
 
 def _guarded_end(end: Callable[..., Any]) -> Callable[..., Any]:

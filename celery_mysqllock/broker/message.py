@@ -16,7 +16,7 @@ from kombu.utils.json import JSONEncoder, object_hook
 from celery_mysqllock.broker.arguments import check_arguments
 from celery_mysqllock.broker.envelope import check_body, check_envelope, check_task, read_time
 from celery_mysqllock.broker.row import LAST_MOMENT, Row, row_id
-from celery_mysqllock.exceptions import InvalidJob
+from celery_mysqllock.exceptions import InvalidJob, SettingsError
 from celery_mysqllock.jobs import OrderKey, Placement, UniqueKey
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Payload = dict[str, Any]
 
+# What the column order_limit holds.
+_MOST_AT_ONCE = 65_535
 _JSON, _TEXT, _BASE64 = "json", "text", "base64"
 # kombu's: dates, numbers, bytes and ids in headers and properties arrive as what they were
 _encode = JSONEncoder(ensure_ascii=False).encode
@@ -281,7 +283,9 @@ def lifetime(message: Payload, queue_ttl: float | None) -> float | None:
     """Seconds after which the message is not worth delivering, None for never."""
     expiration = message["properties"].get("expiration")
     own = None if expiration is None else int(expiration) / 1000
-    return min((limit for limit in (own, queue_ttl) if limit is not None), default=None)
+    least = min((limit for limit in (own, queue_ttl) if limit is not None), default=None)
+    # the server's time ends with the year 9999
+    return None if least is None or least > (LAST_MOMENT - _now()).total_seconds() else least
 
 
 def delay(message: Payload) -> float | None:
@@ -319,7 +323,18 @@ def unique(message: Payload) -> UniqueKey | None:
 
 
 def order(message: Payload) -> OrderKey | None:
-    """The line in which the job waits for its turn, None for none: the property ``order_key``."""
+    """The line in which the job waits for its turn, None for none: the property ``order_key``.
+
+    Raises:
+        SettingsError: The property ``order_limit`` is no whole number from 1 to 65535.
+    """
     properties = message["properties"]
-    key = properties.get("order_key")
-    return OrderKey(str(key), int(properties.get("order_limit", 1))) if key else None
+    key, limit = properties.get("order_key"), properties.get("order_limit", 1)
+    if not key:
+        return None
+    if not isinstance(limit, int) or not 1 <= limit <= _MOST_AT_ONCE:
+        raise SettingsError(
+            f"order_limit={limit!r} is not allowed; it takes a whole number from 1 to "
+            f"{_MOST_AT_ONCE}."
+        )
+    return OrderKey(str(key), limit)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _TRANSIENT = 1
+_FOR_EVER = 1e9  # seconds
 # What was unroutable and has been logged; so many at most, for keys may be made of anything.
 _missed: set[tuple[str, str]] = set()
 _MISSES = 1000
@@ -152,7 +153,8 @@ class Topology(virtual.Channel):
                 f"{', '.join(sorted(self.exchange_types))}."
             )
         known = routes.declare_exchange(exchange, kind)
-        if known != kind:
+        # a type that only a later release has, or nobody, contradicts none
+        if known != kind and known in self.exchange_types:
             raise ExchangeMismatch(
                 f"The exchange {exchange!r} is declared as {kind!r} here, and is {known!r} to "
                 "those who have bound queues to it. Say the same everywhere; or delete it first: "
@@ -241,7 +243,8 @@ class Topology(virtual.Channel):
         """The exchange's type, and the queues that it gives the message to."""
         routes = self.transport.routes
         kind, bindings = routes.bindings(exchange, may_be_old=may_be_lost)
-        router = self.exchange_types[kind]
+        # one of a type that is unknown here is taken for the commonest
+        router = self.exchange_types.get(kind, self.exchange_types["direct"])
         table = [
             router.prepare_bind(one.queue, exchange, one.routing_key, None) for one in bindings
         ]
@@ -265,5 +268,14 @@ class Topology(virtual.Channel):
             logger.log(logging.ERROR if is_job else logging.WARNING, "%s", text)
 
 
-def _seconds(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
+def _seconds(milliseconds: object) -> float | None:
+    """The seconds of a queue's argument; what is longer than 30 years is for ever.
+
+    Raises:
+        SettingsError: It is no number.
+    """
+    if milliseconds is None:
+        return None
+    if not isinstance(milliseconds, (int, float)):
+        raise SettingsError(f"{milliseconds!r} is no number of milliseconds (a queue's argument).")
+    return milliseconds / 1000 if milliseconds / 1000 < _FOR_EVER else None

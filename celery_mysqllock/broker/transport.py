@@ -25,6 +25,8 @@ from celery_mysqllock.exceptions import (
     ConnectionLost,
     DatabaseError,
     Interrupted,
+    LoginRefused,
+    MissingPrivilege,
     MySQLLockError,
     ReadOnlyServer,
     ServerFull,
@@ -32,6 +34,7 @@ from celery_mysqllock.exceptions import (
     TableGone,
     TableMissing,
     TransientError,
+    UnknownDatabase,
 )
 from celery_mysqllock.jobs import Wanted
 from celery_mysqllock.mysql.address import DEFAULT_PORT
@@ -41,11 +44,14 @@ if TYPE_CHECKING:
     from kombu.asynchronous.hub import Hub
 
     from celery_mysqllock.jobs import Consumer, EphemeralQueues, JobTable, Stream
+    from celery_mysqllock.mysql import Address
 
 logger = get_logger(__name__)
 
-#: The job tables that this process has been connected to.
-_SEEN: set[tuple[str, str]] = set()
+#: The job tables that this process has been connected to, each with the login.
+_SEEN: set[tuple[Address, str]] = set()
+# What somebody does to a server in use and takes back.
+_MENDED_SOON = (TableMissing, UnknownDatabase, LoginRefused, MissingPrivilege)
 # How many messages the event loop delivers before it looks after the other things it has to do.
 _ROUND = 100
 # Seconds until ephemeral messages are asked for again that the server could not give out.
@@ -104,23 +110,23 @@ class Transport(virtual.Transport):
         Raises:
             CannotConnect: No server answers; Celery tries again.
             ReadOnlyServer: It takes no writes; Celery tries again, the next URL if there is one.
-            LoginRefused, UnknownDatabase, MissingPrivilege: The server says no.
+            LoginRefused, UnknownDatabase, MissingPrivilege: The server says no, and has never said
+                yes to this process; else Celery tries again.
             TableMissing, TableMismatch: There is no job table of this release's shape.
             DatabaseError: The server is too old.
         """
         address = address_of(self.client)
-        place = (str(address), self.settings.table)
+        place = (address, self.settings.table)
         try:
             self._sessions = Sessions(
                 address, self.settings, on_ring=self._on_ring, on_lost=self.lose
             )
-        except TableMissing as error:
-            if place in _SEEN:
-                # renamed or restored just now; who has worked with it waits for it
-                raise CannotConnect(str(error)) from error
-            raise
-        except DatabaseError:
+        except DatabaseError as error:
             end_if_asked()
+            if place in _SEEN and isinstance(error, _MENDED_SOON):
+                # A table or database is being restored, a password changed: whoever has worked with
+                # it waits for it.
+                raise CannotConnect(str(error)) from error
             raise
         _SEEN.add(place)
         self._routes, self._error = None, None

@@ -111,7 +111,7 @@ LEFT JOIN (
       AND (job_status = 0 OR (job_status = 1 AND owner IS NOT NULL)
            OR (job_status = 2 AND deferred_since IS NOT NULL))
     GROUP BY order_key) AS active ON active.order_key = next.order_key
-WHERE COALESCE(next.order_limit, 1) > COALESCE(active.jobs, 0);
+WHERE GREATEST(COALESCE(next.order_limit, 1), 1) > COALESCE(active.jobs, 0);
 
 -- name: queue_next
 -- It is their turn. By id: a subquery would have MariaDB lock the whole table.
@@ -121,7 +121,7 @@ WHERE id IN %(next_ids)s AND job_status = 4;
 -- name: find_waiting
 -- Some keys with waiting jobs, in the order of the keys, and how many more places each has than active
 -- jobs. A loose scan of the index "order_key", one step a key.
-SELECT waiting.order_key, CAST(COALESCE(first.order_limit, 1) AS SIGNED) - (
+SELECT waiting.order_key, CAST(GREATEST(COALESCE(first.order_limit, 1), 1) AS SIGNED) - (
     SELECT COUNT(*) FROM {jobs} AS active
     WHERE active.order_key = waiting.order_key
       AND (active.job_status = 0 OR (active.job_status = 1 AND active.owner IS NOT NULL)

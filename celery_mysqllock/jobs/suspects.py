@@ -23,15 +23,22 @@ class Suspects:
     short has ended, and its ack was committed, before the next one begins. A window guards this
     with its lock.
 
+    One that would be dead if its consumer died once more runs beside no other of them: then it is
+    known which one has killed it.
+
     Args:
         clock: Tells the time in seconds.
+        max_deliveries: The delivery that is a job's last one; 0 for no limit.
 
     Attributes:
         starting: The one whose start is being committed, None for none.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], max_deliveries: int = 0) -> None:
         self._clock = clock
+        self._max_deliveries = max_deliveries
+        # those that were started, and whether each is on its last delivery
+        self._begun: dict[int, bool] = {}
         self._waiting: deque[ClaimedJob] = deque()
         self.starting: ClaimedJob | None = None
         self._last: int | None = None
@@ -63,7 +70,13 @@ class Suspects:
             return True
         if self._taken_at is None:
             return False
+        self._begun = {job_id: last for job_id, last in self._begun.items() if job_id in out}
+        if self._begun and (self._is_on_last(self._waiting[0]) or any(self._begun.values())):
+            return False
         return self._last not in out or now >= self._taken_at + _HARMLESS
+
+    def _is_on_last(self, job: ClaimedJob) -> bool:
+        return bool(self._max_deliveries) and job.deliveries + 1 >= self._max_deliveries
 
     def start(self) -> ClaimedJob:
         """The next one, whose start is to be committed; then ``started`` or ``postpone``."""
@@ -76,6 +89,7 @@ class Suspects:
         if job is None:
             return None
         self._last, self._taken_at = job.id, None
+        self._begun[job.id] = self._is_on_last(job)
         return replace(job, is_started=True)
 
     def postpone(self, seconds: float) -> None:

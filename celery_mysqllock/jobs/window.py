@@ -57,7 +57,7 @@ class Window:
         self._out: dict[int, ClaimedJob] = {}
         self._taken = 0
         self._jobs: deque[ClaimedJob] = deque()
-        self._suspects = Suspects(time.monotonic)
+        self._suspects = Suspects(time.monotonic, max_deliveries)
         self._running: set[int] = set()
         self._moved_at = 0.0
         # since when those of the running jobs run whose delivery is not written down

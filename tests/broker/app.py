@@ -48,6 +48,12 @@ def note(entry: object) -> None:
     write(entry.encode("utf-8", "backslashreplace").decode() if isinstance(entry, str) else entry)
 
 
+@app.task(name="leave", acks_late=True)
+def leave(kind: str) -> None:
+    """End in a way that is no task's."""
+    raise {"exit": SystemExit, "interrupt": KeyboardInterrupt}[kind](3)
+
+
 @app.task(name="stamp")
 def stamp(due: float) -> None:
     """Write how many seconds after it was due this began."""
