@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from celery import Celery
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -244,6 +245,11 @@ class Fuzz:
                 deaf = sorted(waited - self._news().keys())
                 raise ProgramFailed(f"Deaf, of the fresh tasks: {', '.join(deaf)}")
             time.sleep(0.1)
+        # and answer to remote control, whose queues had their part
+        inspect = Celery("fuzz", broker=self._url).control.inspect(timeout=5)
+        while len(inspect.ping() or ()) < len(self._pools):
+            if time.monotonic() > deadline:
+                raise ProgramFailed("Not every worker answers to remote control.")
 
     def _news(self) -> dict[str, str]:
         """What has become of tasks so far, by id."""

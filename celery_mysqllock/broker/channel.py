@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +16,7 @@ from celery_mysqllock.broker.prefetch import Prefetch
 from celery_mysqllock.broker.row import row_id
 from celery_mysqllock.broker.settling import Settling
 from celery_mysqllock.broker.transaction import transaction_for
-from celery_mysqllock.exceptions import InvalidJob, JobExists
+from celery_mysqllock.exceptions import ConnectionLost, InvalidJob, JobExists
 from celery_mysqllock.jobs import Placement
 from celery_mysqllock.jobs.reason import fitting
 
@@ -63,6 +64,9 @@ class Channel(Settling):
         self._no_ack_queues: set[str] = set()
         self._ephemeral_queues: set[str] = set()
         self._ephemeral: deque[tuple[str, rows.Payload]] = deque()
+        # the bell's thread receives, and the consuming one may leave the queue
+        self._receiving = threading.Lock()
+        self._table = connection.settings.table
         self._worker: Worker | None = None
         self._unknown: set[str] = set()
 
@@ -139,7 +143,8 @@ class Channel(Settling):
         super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
         if is_ephemeral:
             self._ephemeral_queues.add(queue)
-            self.transport.ephemeral.use(queue, self.transport.consumer.identity)
+            if not self.transport.ephemeral.use(queue, self.transport.consumer.identity):
+                raise ConnectionLost(f"The queue {queue!r} was deleted while it was declared.")
         if self._stream is not None or not (is_ephemeral and no_ack):
             self._consume_jobs()
         self.transport.arm_bell()
@@ -160,13 +165,15 @@ class Channel(Settling):
 
     def _leave(self, queue: str) -> None:
         """Use an ephemeral queue no more; what was not delivered yet goes back into it."""
-        self._ephemeral_queues.discard(queue)
-        for _, payload in [one for one in self._ephemeral if one[0] == queue]:
+        with self._receiving:
+            self._ephemeral_queues.discard(queue)
+            left = [payload for name, payload in self._ephemeral if name == queue]
+            self._ephemeral = deque(one for one in self._ephemeral if one[0] != queue)
+        for payload in left:
             if (tag := _job_id(payload)) is None:
                 self._put_back(queue, payload)
             else:
                 self._settle_release(tag)
-        self._ephemeral = deque(one for one in self._ephemeral if one[0] != queue)
         self.transport.ephemeral.leave(queue, self.transport.consumer.identity)
 
     def _consume_jobs(self) -> None:
@@ -220,11 +227,14 @@ class Channel(Settling):
         """The ephemeral queues that this channel consumes from."""
         return self._ephemeral_queues
 
-    def receive_ephemeral(self, queue: str, texts: list[str]) -> None:
-        """Take messages of an ephemeral queue to deliver."""
-        for text in texts:
-            if (payload := self._read_ephemeral(queue, text)) is not None:
-                self._ephemeral.append((queue, payload))
+    def receive_ephemeral(self, queue: str, texts: list[str]) -> bool:
+        """Take messages of an ephemeral queue to deliver; False when it is consumed no more."""
+        payloads = [self._read_ephemeral(queue, text) for text in texts]
+        with self._receiving:
+            if queue not in self._ephemeral_queues:
+                return False
+            self._ephemeral.extend((queue, one) for one in payloads if one is not None)
+        return True
 
     def receive_jobs(self, queue: str) -> int:
         """Claim jobs of a queue whose consumer acknowledges nothing, to deliver; returns how many.
@@ -249,7 +259,7 @@ class Channel(Settling):
         logger.warning(
             "A message in the ephemeral queue %s beside %s cannot be read and is dropped: %.1000s",
             shown(queue),
-            self.transport.settings.table,
+            self._table,
             fitting(str(error)),
         )
 
@@ -259,6 +269,9 @@ class Channel(Settling):
         Raises:
             MySQLLockError: No more jobs can come, for this reason.
         """
+        if self.closed:
+            # by what was delivered just before
+            return False
         if self._ephemeral:
             queue, payload = self._ephemeral.popleft()
             try:

@@ -250,7 +250,11 @@ class Transport(virtual.Transport):
         """Something may have come to these queues. In the bell's thread."""
         try:
             for channel in list(self.channels):
-                self._fetch_ephemeral(channel, queues)
+                try:
+                    self._fetch_ephemeral(channel, queues)
+                except ConnectionLost:
+                    if not channel.closed:
+                        raise
                 if channel.stream is not None:
                     channel.stream.look(queues)
             if not any(
@@ -276,7 +280,10 @@ class Transport(virtual.Transport):
         used = channel.ephemeral_queues & queues
         for queue in self.sessions.work.with_messages(used) if len(used) > 1 else used:
             while texts := self.ephemeral.take(queue):
-                channel.receive_ephemeral(queue, texts)
+                if not channel.receive_ephemeral(queue, texts):
+                    for text in texts:
+                        self.ephemeral.put([queue], text)
+                    break
                 self._on_jobs()
         if used and channel.stream is None:
             for queue in self.sessions.work.with_jobs(used):

@@ -116,13 +116,13 @@ class EphemeralQueues:
         """Whether a durable queue of that name was declared."""
         return bool(self._session.value(self._sql["is_durable"], {"queue": queue}))
 
-    def use(self, queue: str, owner: str) -> None:
-        """The consumer uses the queue, which stays as long as it lives."""
-        self._change("use", queue=queue, owner=owner)
+    def use(self, queue: str, owner: str) -> bool:
+        """The consumer uses the queue, which stays as long as it lives; False when it is gone."""
+        return bool(self._change("use", queue=queue, owner=owner))
 
-    def leave(self, queue: str, owner: str) -> None:
-        """The consumer uses the queue no more."""
-        self._change("leave", queue=queue, owner=owner, soon=_SOON)
+    def leave(self, queue: str, owner: str) -> bool:
+        """The consumer uses the queue no more; False when it did not."""
+        return bool(self._change("leave", queue=queue, owner=owner, soon=_SOON))
 
     def exists(self, queue: str) -> bool:
         """Whether there is an ephemeral queue of that name."""
@@ -141,8 +141,8 @@ class EphemeralQueues:
     def leave_those_of(self, owner: str) -> None:
         """A consumer is dead: delete the queues that go with it, and leave the others."""
         for queue, goes in self._session.query(self._sql["queues_of"], {"owner": owner}):
-            self.leave(queue, owner)
-            if goes and not self._is_listened_to(queue):
+            # it may have come back meanwhile, under another identity
+            if self.leave(queue, owner) and goes and not self._is_listened_to(queue):
                 self._let_go(queue)
 
     def delete_expired(self) -> None:
@@ -159,11 +159,10 @@ class EphemeralQueues:
 
     def _let_go(self, queue: str) -> None:
         """Delete the queue; one that has jobs stays, for a consumer that comes back."""
-        if self._session.value(self._sql["has_jobs"], {"queue": queue}):
+        stays = self._session.value(self._sql["has_jobs"], {"queue": queue})
+        if stays or self._change("drop_unused", queue=queue):
             for statement in ("unbind_queue", "purge"):
                 self._change(statement, queue=queue)
-        else:
-            self.delete(queue)
 
     def _bury_left(self, queue: str) -> None:
         reason = (

@@ -9,7 +9,8 @@ ON DUPLICATE KEY UPDATE owner = COALESCE(VALUES(owner), owner),
                         message_ttl = VALUES(message_ttl), touched_at = CURRENT_TIMESTAMP(6);
 
 -- name: use
-UPDATE {ephemeral_queues} SET owner = %(owner)s WHERE queue = %(queue)s;
+UPDATE {ephemeral_queues} SET owner = %(owner)s, touched_at = CURRENT_TIMESTAMP(6)
+WHERE queue = %(queue)s;
 
 -- name: leave
 -- Nobody uses it any more, so that its time without use begins; and ends soon when it is to go
@@ -57,6 +58,10 @@ DELETE FROM {ephemeral_messages} WHERE queue = %(queue)s;
 
 -- name: drop
 DELETE FROM {ephemeral_queues} WHERE queue = %(queue)s;
+
+-- name: drop_unused
+-- As drop, unless somebody has begun to use it.
+DELETE FROM {ephemeral_queues} WHERE queue = %(queue)s AND owner IS NULL;
 
 -- name: queues_of
 SELECT queue, auto_delete FROM {ephemeral_queues} WHERE owner = %(owner)s;
