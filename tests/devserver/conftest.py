@@ -14,7 +14,7 @@ import pytest
 
 from celery_mysqllock.devserver import DevServer
 from celery_mysqllock.devserver.choice import URL_VARIABLE
-from celery_mysqllock.exceptions import CannotConnect
+from celery_mysqllock.exceptions import CannotConnect, ConnectionLost
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def answers(url: str) -> bool:
     try:
         with Session(Address.parse(url)) as session:
             return bool(session.value("SELECT 1") == 1)
-    except CannotConnect:
+    except (CannotConnect, ConnectionLost):  # it ends at this very moment
         return False
 
 
