@@ -117,7 +117,7 @@ class ServerFull(DatabaseError):
 
 
 class IdsUsedUp(DatabaseError):
-    """The table has no id left for another row. Widen its ids: mysqllock migrate --wide-ids."""
+    """The table has no id left. Widen INT ids (mysqllock migrate --wide-ids) or delete the largest."""
 
 
 # -- locks ----------------------------------------------------------------------------------------

@@ -87,6 +87,8 @@ class Channel(Settling):
         Inside of ``celery_mysqllock.transaction`` a job becomes a part of that transaction.
 
         Raises:
+            InvalidJob: No worker could run it; nothing was stored.
+            SettingsError: A key is longer than its column, or its limit is none.
             UnroutableMessage: It is a task, and no queue takes it.
             JobExists: The message has a property ``unique_key``, and a job has the same; nothing
                 was stored.
@@ -95,6 +97,7 @@ class Channel(Settling):
         self._inplace_augment_message(message, exchange, routing_key)
         if "priority" in message["properties"]:
             message["properties"]["priority"] = self._get_message_priority(message)
+        rows.check_sendable(message)
         ephemeral, durable = self._route(message, exchange, routing_key)
         jobs = self.transport.jobs
         if (transaction := transaction_for(message, durable)) is not None:
@@ -355,7 +358,7 @@ class Channel(Settling):
         While a fleet is replaced, one of an older release may get a newer one's task. Celery
         rejects it, and it is dead. What nobody has known for ``unknown_task_grace`` is delivered.
         """
-        task = payload["headers"].get("task")
+        task = rows.task_name(payload)
         if self._worker is None or not isinstance(task, str) or self._worker.knows(task):
             return True
         deferred_for = job.deferred_for or 0

@@ -116,11 +116,16 @@ def check_task(fields: dict[str, Any], task_id: Callable[[], str]) -> None:
     """
     if not isinstance(fields["task"], str) or not fields["task"]:
         raise InvalidJob(f"The header 'task' is {shown(fields['task'])}; it must be a string.")
-    _check_task_fields(fields)
+    check_task_fields(fields)
     fields["id"] = fields.get("id") or task_id()
 
 
-def _check_task_fields(fields: dict[str, Any]) -> None:
+def check_task_fields(fields: dict[str, Any]) -> None:
+    """Do nothing when what these fields say of a task is of the right types; ids become text.
+
+    Raises:
+        InvalidJob: One is not.
+    """
     _spell_out(fields, "id", "root_id", "parent_id", "group")
     check_fields("header", fields, _TASK_HEADERS)
     if fields.get("retries", 0) is None:
@@ -178,7 +183,7 @@ def check_body(body: Any) -> None:  # noqa: ANN401 - whatever was sent
         check_fields("option", options, _OPTIONS)
     if isinstance(body, dict):
         # of protocol 1, or between the two: what headers do not say is taken from here
-        _check_task_fields(body)
+        check_task_fields(body)
 
 
 def _is_number(value: object) -> bool:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 from kombu.utils.json import JSONEncoder, object_hook
 
 from celery_mysqllock.broker.arguments import check_arguments
-from celery_mysqllock.broker.envelope import check_body, check_envelope, check_task, read_time
+from celery_mysqllock.broker.envelope import (
+    check_body,
+    check_envelope,
+    check_task,
+    check_task_fields,
+    read_time,
+)
 from celery_mysqllock.broker.row import LAST_MOMENT, Row, row_id
 from celery_mysqllock.exceptions import InvalidJob, SettingsError
 from celery_mysqllock.jobs import OrderKey, Placement, UniqueKey
@@ -50,28 +56,56 @@ def write(payload: Payload) -> str:
     for transient in ("delivery_tag", "body_encoding"):
         properties.pop(transient, None)
     body, encoding = _write_body(payload)
-    content = {**payload, "properties": properties, "body": body, "body-encoding": encoding}
-    try:
-        text = _encode(content)
-    except TypeError:
-        # Signals of Celery hand on the signal itself as a property; AMQP sends those that it knows
-        text = _encode({**content, "properties": _encodable(properties)})
+    text = _encoded({**payload, "properties": properties, "body": body, "body-encoding": encoding})
     # half of a pair of surrogates stands as JSON spells it, for no server stores it as it is
     return text if text.isascii() else _SURROGATE.sub(_spelled, text)
 
 
+def check_sendable(payload: Payload) -> None:
+    """Do nothing when ``read`` will take what ``write`` makes of this; a body is not looked into.
+
+    Raises:
+        InvalidJob: It would not; says why.
+    """
+    # as it arrives: ids and lazy strings are text then
+    text = _encoded({**payload, "body": "", "body-encoding": _TEXT})
+    content = _read_envelope(json.loads(text), text)
+    if "task" in content["headers"]:
+        check_task(content["headers"], str)
+    elif (fields := _old_task(payload)) is not None:
+        check_task_fields(fields)
+
+
 def is_task(payload: Payload) -> bool:
     """Whether the message is a task, in either of Celery's protocols; or else control traffic."""
-    if "task" in (payload["headers"] or {}):
-        return True
+    return "task" in (payload["headers"] or {}) or _old_task(payload) is not None
+
+
+def task_name(payload: Payload) -> object:
+    """What the message calls its task, in either of Celery's protocols; None when it is none."""
+    if "task" in payload["headers"]:
+        return payload["headers"]["task"]
+    return (_old_task(payload) or {}).get("task")
+
+
+def _old_task(payload: Payload) -> dict[str, Any] | None:
+    """The body of a task of Celery's protocol 1, which has it all; None when it is none."""
     body = payload["body"]
     if payload.get("content-type") != "application/json" or '"task"' not in str(body):
-        return False
+        return None
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.keys() >= {"task", "id"}
+        return None
+    return content if isinstance(content, dict) and content.keys() >= _OLD else None
+
+
+def _encoded(content: Payload) -> str:
+    try:
+        return _encode(content)
+    except TypeError:
+        # Signals of Celery hand on the signal itself as a property; AMQP sends those that it knows
+        return _encode({**content, "properties": _encodable(content["properties"])})
 
 
 def _encodable(properties: Payload) -> Payload:

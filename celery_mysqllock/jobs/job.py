@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 0, 9
 QUEUE_NAME_LIMIT = 255
+KEY_LIMIT = 255
 TASK_ID_LIMIT = 255
 
 
@@ -164,6 +165,23 @@ def check_queue_name(queue: str) -> None:
         raise SettingsError(
             f"The queue name {queue[:40]!r}... has {len(queue)} characters; {QUEUE_NAME_LIMIT} are "
             "allowed."
+        )
+
+
+def check_key(name: str, key: str) -> None:
+    """Do nothing when a job may have that key.
+
+    Args:
+        name: The key's column, for the error.
+        key: The key.
+
+    Raises:
+        SettingsError: It does not fit into its column.
+    """
+    if not key.isascii() or len(key) > KEY_LIMIT:
+        raise SettingsError(
+            f"{name}={key[:40]!r}, of {len(key)} characters, is not allowed; it takes up to "
+            f"{KEY_LIMIT} characters, all of them ASCII."
         )
 
 

@@ -13,6 +13,7 @@ from celery_mysqllock.jobs.job import (
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
     TASK_ID_LIMIT,
+    check_key,
     check_queue_name,
     pause_after,
 )
@@ -210,6 +211,10 @@ class JobTable(OrderedJobs):
     ) -> tuple[str, dict[str, Any]]:
         """The name of the INSERT of a job, and its parameters."""
         check_queue_name(queue)
+        if unique is not None:
+            check_key("unique_key", unique.text)
+        if order is not None:
+            check_key("order_key", order.text)
         values: dict[str, Any] = {
             "message": message,
             "queue": queue,

@@ -106,10 +106,16 @@ def test_a_task_of_a_newer_release_is_left_to_the_workers_of_it(
     eventually(lambda: session.query("SELECT id FROM jobs") == [])
 
 
+@pytest.mark.parametrize("protocol", [2, 1])
 def test_a_task_that_nobody_knows_is_dead_when_its_time_is_over(
-    session: Session, start_worker: Callable[..., Worker]
+    session: Session,
+    start_worker: Callable[..., Worker],
+    monkeypatch: pytest.MonkeyPatch,
+    protocol: int,
 ) -> None:
     start_worker("--pool", "solo", BROKER_OPTIONS='{"unknown_task_grace": 2}')
+    monkeypatch.setattr(app.amqp, "create_task_message", app.amqp.task_protocols[protocol])
     app.send_task("unheard_of")
+    eventually(lambda: session.value("SELECT COUNT(deferred_since) FROM jobs"))
     ((_, reason),) = eventually(lambda: session.query(DEAD))
     assert "no task 'unheard_of'" in reason
