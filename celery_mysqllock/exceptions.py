@@ -117,7 +117,7 @@ class ServerFull(DatabaseError):
 
 
 class IdsUsedUp(DatabaseError):
-    """The table has no id left. Widen INT ids (mysqllock migrate --wide-ids) or delete the largest."""
+    """No id is left. Widen INT ids (mysqllock migrate --wide-ids), or delete the largest."""
 
 
 # -- locks ----------------------------------------------------------------------------------------

@@ -102,10 +102,11 @@ def _old_task(payload: Payload) -> dict[str, Any] | None:
 
 def _encoded(content: Payload) -> str:
     try:
-        return _encode(content)
+        text: str = _encode(content)
     except TypeError:
         # Signals of Celery hand on the signal itself as a property; AMQP sends those that it knows
-        return _encode({**content, "properties": _encodable(content["properties"])})
+        text = _encode({**content, "properties": _encodable(content["properties"])})
+    return text
 
 
 def _encodable(properties: Payload) -> Payload:

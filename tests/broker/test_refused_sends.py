@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("producer_url")
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "an id of 256 characters": ({"task_id": "i" * 256}, InvalidJob, "'correlation_id'"),
     "half a character in the id": ({"task_id": "\ud83e"}, InvalidJob, "'correlation_id'"),
     "a shadow of 1,001 characters": ({"shadow": "s" * 1001}, InvalidJob, "'shadow'"),
