@@ -11,6 +11,7 @@ from celery_mysqllock.cli.locks import locks
 from celery_mysqllock.cli.metrics import metrics
 from celery_mysqllock.cli.migrate import migrate
 from celery_mysqllock.cli.place import Group, find_place
+from celery_mysqllock.cli.process import settle_in
 from celery_mysqllock.cli.queues import queues
 from celery_mysqllock.cli.run import run
 from celery_mysqllock.cli.stats import stats
@@ -26,6 +27,7 @@ from celery_mysqllock.cli.web import web
 @click.pass_context
 def mysqllock(context: click.Context, app: str | None, url: str | None, table: str | None) -> None:
     """Work with celery-mysqllock's job table and locks."""
+    settle_in()
     context.obj = find_place(context, app, url, table)
 
 

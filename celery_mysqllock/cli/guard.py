@@ -20,17 +20,15 @@ import select
 import shutil
 import signal
 import socket
-import sys
 import time
 from dataclasses import dataclass
 from typing import NoReturn
 
 from celery_mysqllock.cli.descent import adopt_orphans, children, die_with, end_children, reap
+from celery_mysqllock.cli.process import ENDING, end_as_process_1
+from celery_mysqllock.cli.process import say as say_to_stderr
 
-_PASSED_ON = {
-    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
-    *(signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2),
-}
+_PASSED_ON = set(ENDING)
 _CANNOT_RUN, _NOT_FOUND = 126, 127  # exit codes, as a shell has them
 # Seconds between two looks whether the server has ended the session, for when mysqllock run is
 # stopped (SIGSTOP) and cannot say so.
@@ -68,6 +66,7 @@ class Guard:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+        end_as_process_1()
         adopt_orphans()
         ours, its = socket.socketpair()
         main = os.getpid()
@@ -99,8 +98,8 @@ class Guard:
                 code = reap()[0].get(self._pid)
                 if code is not None:
                     if code < 0:
-                        say("its guard was killed, and the command with it.")
                         end_children()
+                        say("its guard was killed, and the command with it.")
                     return _as_a_shell(code)
             elif _is_from_a_process(come):
                 os.kill(self._pid, come.si_signo)
@@ -144,8 +143,8 @@ class _Watch:
             if descriptors and has_main:
                 code = self._tend(descriptors[0])
         except Exception as error:  # noqa: BLE001 - nobody above it could say so
-            say(f"the guard failed: {error!r}")
             end_children()
+            say(f"the guard failed: {error!r}")
         finally:
             # No handler of this copy of the process may run, no buffer of it be written.
             os._exit(code)
@@ -191,10 +190,10 @@ class _Watch:
         is_alone = os.getppid() != self._main
         grace = self._command.grace_alone if is_alone else self._command.grace
         self._kill_at = time.monotonic() + grace
-        if is_alone:
-            say("it was killed itself, and ends the command.")
         if self._code is None:
             self._tell(self._child, signal.SIGTERM)
+        if is_alone:
+            say("it was killed itself, and ends the command.")
 
     def _pass_on(self, number: int) -> None:
         for process in children() if self._code is not None else {self._child}:
@@ -226,6 +225,7 @@ class _Watch:
         try:
             os.execvp(program, self._command.words)  # noqa: S606 - what it is for; no shell
         except OSError as error:
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as for this program's own lines
             if _is_nowhere(program, error):
                 say(f"there is no command {program!r}.")
                 os._exit(_NOT_FOUND)
@@ -239,10 +239,14 @@ def _is_nowhere(program: str, error: OSError) -> bool:
     return isinstance(error, (FileNotFoundError, NotADirectoryError))
 
 
-def say(text: str) -> None:
-    """Write one line for the user, to stderr: stdout is the command's."""
-    sys.stderr.write(f"mysqllock run: {text}\n")
-    sys.stderr.flush()
+def say(text: str, *, patience: float = 1.0) -> None:
+    """Write one line for the user, to stderr: stdout is the command's.
+
+    Args:
+        text: What there is to say.
+        patience: Seconds to wait where nobody reads what was written before.
+    """
+    say_to_stderr(f"mysqllock run: {text}", patience)
 
 
 def _as_a_shell(code: int) -> int:

@@ -118,7 +118,8 @@ def _run(
     guard = Guard(Command(words, grace, min(grace, settings.session_timeout / 3)))
 
     def end_command(_: MySQLLock) -> None:
-        say(f"the lock {lock.name!r} is lost, and the command is ended.")
+        # first, so that it is said before this process ends; it waits for nobody
+        say(f"the lock {lock.name!r} is lost, and the command is ended.", patience=0)
         guard.end_command()
 
     lock = MySQLLock(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Queue
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 30.0
 _CONFLICT, _UNAVAILABLE, _LOST = 1, 69, 75
+_ENDING = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"]
 
 
 class Running:
@@ -275,7 +277,7 @@ def handling(number: int, handler: Any) -> Iterator[None]:
         signal.signal(number, before)
 
 
-@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"])
+@pytest.mark.parametrize("name", _ENDING)
 def test_a_signal_is_passed_on(start: Callable[..., Running], name: str) -> None:
     script = f"trap 'echo got; exit 3' {name}; echo on; while :; do sleep 0.05; done"
     number = getattr(signal, f"SIG{name}")
@@ -316,6 +318,169 @@ def test_what_nohup_ignores_stays_ignored(start: Callable[..., Running]) -> None
         running = start("it", "--", "sh", "-c", "kill -HUP $$; kill -HUP $PPID; echo there")
     assert running.heard() == "there"
     assert running.ended() == 0
+
+
+# -- process 1, and streams that take nothing ------------------------------------------------------
+
+_IN_A_CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def can_be_process_1() -> bool:
+    unshare = shutil.which("unshare")
+    return unshare is not None and not subprocess.call([*_IN_A_CONTAINER, "true"])
+
+
+@pytest.fixture
+def contained(url: str) -> Iterator[Callable[..., tuple[subprocess.Popen[str], int]]]:
+    """Starts ``mysqllock`` as process 1 of a container; the process, and its id out here."""
+    if not can_be_process_1():
+        pytest.skip("this user may not make a namespace of processes (unshare --pid)")
+    started = []
+
+    def start(*words: str) -> tuple[subprocess.Popen[str], int]:
+        process = subprocess.Popen(
+            [*_IN_A_CONTAINER, PROGRAM, *words],
+            env={**os.environ, "MYSQLLOCK_URL": url},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        (inner,) = eventually(lambda: children(process.pid))
+        return process, inner
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("name", _ENDING)
+def test_as_process_1_a_signal_ends_it_while_it_waits(
+    url: str, contained: Callable[..., tuple[subprocess.Popen[str], int]], name: str
+) -> None:
+    number = getattr(signal, f"SIG{name}")
+    with MySQLLock("it", url=url), handling(number, lambda *_: None):
+        process, inner = contained("run", "it", "--", "echo", "ran")
+        eventually(lambda: _waits(url))
+        os.kill(inner, number)
+        assert process.wait(_PATIENCE) == 128 + number
+        eventually(lambda: not _waits(url))
+    assert process.stdout is not None
+    assert process.stdout.read() == ""
+
+
+@pytest.mark.parametrize("name", _ENDING)
+def test_as_process_1_it_passes_a_signal_on(
+    contained: Callable[..., tuple[subprocess.Popen[str], int]], name: str
+) -> None:
+    number = getattr(signal, f"SIG{name}")
+    script = f"trap 'echo got; exit 3' {name}; echo on; while :; do sleep 0.05; done"
+    with handling(number, lambda *_: None):
+        process, inner = contained("run", "it", "--", "sh", "-c", script)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "on\n"
+    os.kill(inner, number)
+    assert process.stdout.readline() == "got\n"
+    assert process.wait(_PATIENCE) == 3
+
+
+def test_as_process_1_it_ignores_what_nohup_ignores(
+    url: str, contained: Callable[..., tuple[subprocess.Popen[str], int]]
+) -> None:
+    with MySQLLock("it", url=url), handling(signal.SIGHUP, signal.SIG_IGN):
+        process, inner = contained("run", "-w", "2", "-q", "it", "--", "true")
+        eventually(lambda: _waits(url))
+        os.kill(inner, signal.SIGHUP)
+        assert process.wait(_PATIENCE) == _CONFLICT
+
+
+_BROKEN = "2> a pipe that nobody reads"
+STREAMS = ["2>&-", "2>/dev/full", "<&- >&- 2>&-", _BROKEN]
+
+
+def in_a_shell(url: str, streams: str, *words: str) -> subprocess.Popen[bytes]:
+    inside, outside = os.pipe()
+    os.close(inside)
+    redirection = "" if streams == _BROKEN else streams
+    process = subprocess.Popen(
+        ["sh", "-c", f'exec "$0" "$@" {redirection}', PROGRAM, *words],
+        env={**os.environ, "MYSQLLOCK_URL": url},
+        stdout=subprocess.DEVNULL,
+        stderr=outside,
+    )
+    os.close(outside)
+    return process
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["-n", "it", "--", "true"], _CONFLICT),
+        (["-n", "-E", "9", "it", "--", "true"], 9),
+        (["other", "--", "sh", "-c", "exit 7"], 7),
+        (["other", "--", "no-such-command"], 127),
+        (["other", "--", "/etc/passwd"], 126),
+        (["other"], 2),
+    ],
+)
+def test_a_stderr_that_takes_nothing_changes_no_exit_code(
+    url: str, streams: str, words: list[str], code: int
+) -> None:
+    with MySQLLock("it", url=url):
+        process = in_a_shell(url, streams, "run", *words)
+        assert process.wait(_PATIENCE) == code
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+def test_nor_does_it_when_the_server_is_down(streams: str) -> None:
+    process = in_a_shell("mysql://jane@127.0.0.1:1/shop", streams, "run", "it", "--", "true")
+    assert process.wait(_PATIENCE) == _UNAVAILABLE
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+def test_nor_does_it_when_the_lock_is_lost(url: str, streams: str, tmp_path: Path) -> None:
+    on = tmp_path / "on"
+    process = in_a_shell(url, streams, "run", "it", "--", "sh", "-c", f"> {on}; exec sleep 60")
+    eventually(on.exists)
+    end_session(url)
+    assert process.wait(_PATIENCE) == _LOST
+
+
+def test_a_lost_lock_ends_the_command_although_nobody_reads_stderr(
+    url: str, tmp_path: Path
+) -> None:
+    on, (inside, outside) = tmp_path / "on", os.pipe()
+    os.set_blocking(outside, False)
+    with suppress(BlockingIOError):
+        while os.write(outside, bytes(4096)):
+            pass
+    os.set_blocking(outside, True)
+    process = subprocess.Popen(
+        [PROGRAM, "run", "it", "--", "sh", "-c", f"> {on}; exec sleep 60"],
+        env={**os.environ, "MYSQLLOCK_URL": url},
+        stderr=outside,
+    )
+    try:
+        eventually(on.exists)
+        end_session(url)
+        assert process.wait(_PATIENCE) == _LOST
+    finally:
+        process.kill()
+        process.wait()
+        os.close(inside)
+        os.close(outside)
+
+
+def test_the_command_gets_the_streams_as_they_were_given_and_no_socket_for_one(
+    url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "open"
+    words = ("run", "it", "--", "sh", "-c", f"ls -l /proc/$$/fd > {file}")
+    process = in_a_shell(url, "<&- >&- 2>&-", *words)
+    assert process.wait(_PATIENCE) == 0
+    assert "/dev/null" not in file.read_text()
+    assert "socket:" not in file.read_text()
 
 
 # -- kills, and the loss of the lock ---------------------------------------------------------------
