@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from celery_mysqllock.cli.checks import Finding, Level, examine
-from celery_mysqllock.cli.tables import json_option, print_json, records, show
+from celery_mysqllock.cli.tables import cell_of, json_option, print_json, records, show
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.mysql import Address
 
@@ -75,9 +75,9 @@ def _table(findings: Iterable[Finding]) -> Table:
     for finding in findings:
         # Text: what a server says is no markup
         level = Text(f"  {finding.level.value}", style=_STYLES[finding.level])
-        table.add_row(level, Text(finding.subject), Text(finding.text))
+        table.add_row(level, cell_of(finding.subject), cell_of(finding.text))
         if finding.advice:
-            table.add_row("", "", Text(f"-> {finding.advice}", style="italic"))
+            table.add_row("", "", cell_of(f"-> {finding.advice}", style="italic"))
     return table
 
 

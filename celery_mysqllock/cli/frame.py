@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from celery_mysqllock.cli.overview import short_name
-from celery_mysqllock.cli.tables import since, span
+from celery_mysqllock.cli.tables import cell_of, since, span
+from celery_mysqllock.cli.visible import visible
 from celery_mysqllock.jobs import JobStatus
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _section(section: Section, lines: int) -> RenderableType:
     for row in rows:
         table.add_row(*row)
     if not rows and lines > 0:
-        table.add_row(Text("none", style="dim"))
+        table.add_row(cell_of("none", style="dim"))
     return table
 
 
@@ -100,11 +101,11 @@ def _title(overview: Overview, problem: str | None) -> RenderableType:
     line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     line.add_column(justify="right", no_wrap=True)
     where = Text.assemble(
-        ("mysqllock top", "bold"), f"  {overview.address}  {overview.server.server}"
+        ("mysqllock top", "bold"), visible(f"  {overview.address}  {overview.server.server}")
     )
-    now = Text(f"{overview.read_at:%H:%M:%S} UTC", style="dim")
+    now = cell_of(f"{overview.read_at:%H:%M:%S} UTC", style="dim")
     if problem is not None:
-        where, now.style = Text(problem, style="bold red"), "bold red"
+        where, now.style = cell_of(problem, style="bold red"), "bold red"
     line.add_row(where, now)
     return line
 
@@ -134,10 +135,10 @@ def _queues(overview: Overview) -> Section:
     def count(number: int, style: str = "") -> Text:
         limit = overview.count_limit
         more = "+" if limit is not None and number >= limit else ""
-        return Text(f"{number}{more}", style=style if number else "dim")
+        return cell_of(f"{number}{more}", style=style if number else "dim")
 
     def row(queue: QueueStatus) -> list[Text]:
-        name = Text(queue.queue)
+        name = cell_of(queue.queue)
         if queue.paused_at is not None:
             name.append(f"  paused {since(queue.paused_at)}", style="yellow")
         return [
@@ -145,8 +146,8 @@ def _queues(overview: Overview) -> Section:
             count(queue.ready, "bold"),
             *map(count, (queue.scheduled, queue.waiting, queue.running)),
             count(queue.dead, "red"),
-            Text(span(queue.oldest_age) or "-"),
-            Text(f"{queue.rate:.1f}", style="green" if queue.rate else "dim"),
+            cell_of(span(queue.oldest_age) or "-"),
+            cell_of(f"{queue.rate:.1f}", style="green" if queue.rate else "dim"),
         ]
 
     busiest = sorted(overview.queues, key=_business, reverse=True)
@@ -162,11 +163,13 @@ def _consumers(overview: Overview) -> Section:
     ordered = sorted(overview.consumers, key=lambda consumer: consumer.is_alive)
     rows = [
         [
-            Text(consumer.name or consumer.identity[:12]),
-            Text("alive", style="green") if consumer.is_alive else Text("dead", style="bold red"),
-            Text(str(consumer.claims)),
-            Text(since(consumer.started_at) or "-"),
-            Text(_cut(", ".join(consumer.queues) or "-", 24)),
+            cell_of(consumer.name or consumer.identity[:12]),
+            cell_of("alive", style="green")
+            if consumer.is_alive
+            else cell_of("dead", style="bold red"),
+            cell_of(str(consumer.claims)),
+            cell_of(since(consumer.started_at) or "-"),
+            cell_of(_cut(", ".join(consumer.queues) or "-", 24)),
         ]
         for consumer in ordered
     ]
@@ -176,8 +179,8 @@ def _consumers(overview: Overview) -> Section:
 def _running(overview: Overview) -> Section:
     rows = [
         [
-            *(Text(job.task or "text"), Text(since(job.claimed_at) or "-")),
-            *(Text(_cut(job.queue, 14)), Text(_cut(job.consumer or "-", 26))),
+            *(cell_of(job.task or "text"), cell_of(since(job.claimed_at) or "-")),
+            *(cell_of(_cut(job.queue, 14)), cell_of(_cut(job.consumer or "-", 26))),
         ]
         for job in overview.running
     ]
@@ -200,9 +203,9 @@ def _lock(lock: HeldLock) -> list[Text]:
     else:
         who = f"session {holder.connection_id} {holder.user or ''}"
     return [
-        Text(short_name(holder.name)),
-        Text(str(len(lock.waiters)), style="yellow" if lock.waiters else "dim"),
-        *(Text(since(holder.since) or "-"), Text(_cut(who, 30))),
+        cell_of(short_name(holder.name)),
+        cell_of(str(len(lock.waiters)), style="yellow" if lock.waiters else "dim"),
+        *(cell_of(since(holder.since) or "-"), cell_of(_cut(who, 30))),
     ]
 
 
@@ -214,7 +217,12 @@ def _dead(overview: Overview) -> Section:
 def _dead_job(job: Job) -> list[Text]:
     reason = (job.reason or "").strip().partition("\n")[0]
     ago = since(job.finished_at or job.created_at) or "-"
-    return [Text(job.task or "text"), Text(ago), Text(str(job.id)), Text(_cut(reason, 36))]
+    return [
+        cell_of(job.task or "text"),
+        cell_of(ago),
+        cell_of(str(job.id)),
+        cell_of(_cut(reason, 36)),
+    ]
 
 
 def _cut(text: str, most: int) -> str:

@@ -10,6 +10,7 @@ import click
 
 from celery_mysqllock.cli.selecting import selection_options
 from celery_mysqllock.cli.tables import (
+    echo,
     json_option,
     print_facts,
     print_json,
@@ -92,8 +93,8 @@ def _show(job: Job) -> None:
         if field.name not in ("message", "reason")
     )
     if job.reason:
-        click.echo(f"\n{job.reason.rstrip()}")
-    click.echo(f"\n{readable(job.message or '')}")
+        echo(f"\n{job.reason.rstrip()}")
+    echo(f"\n{readable(job.message or '')}")
 
 
 def _for_people(value: object) -> object:
@@ -106,7 +107,7 @@ def readable(message: str) -> str:
     """The message as it is shown to people: JSON with a line for each value."""
     try:
         return json.dumps(json.loads(message), ensure_ascii=False, indent=2)
-    except ValueError:
+    except (ValueError, RecursionError):
         return message
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from celery_mysqllock.cli.tables import json_option, print_json, print_table, records, since
+from celery_mysqllock.cli.tables import echo, json_option, print_json, print_table, records, since
+from celery_mysqllock.cli.visible import visible
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.jobs import LockNames
 from celery_mysqllock.locks.listing import list_locks, read_lock
@@ -60,7 +61,7 @@ def locks(context: click.Context, *, as_json: bool) -> None:
     if listing.locks:
         _print(listing.locks)
     else:
-        click.echo(f"Nobody holds a lock of the namespace {namespace!r}.")
+        echo(f"Nobody holds a lock of the namespace {namespace!r}.")
     if not listing.is_whole:
         click.echo(_IN_PART, err=True)
 
@@ -81,11 +82,11 @@ def show(place: Place, *, name: str, as_json: bool) -> None:
     if as_json:
         print_json(None if lock is None else _as_json(lock))
     elif lock is None:
-        click.echo(f"Nobody holds {full}.")
+        echo(f"Nobody holds {full}.")
     else:
-        click.echo(f"{full}\n  held by {lock.holder}")
+        echo(f"{full}\n  held by {lock.holder}")
         for waiter in lock.waiters:
-            click.echo(f"  waiting: {waiter}")
+            echo(f"  waiting: {waiter}")
     if lock is None:
         click.get_current_context().exit(_FREE)
 
@@ -103,15 +104,17 @@ def reset(place: Place, *, name: str, yes: bool) -> None:
         full = _full_name(namespace, name)
         lock = read_lock(session, full)
         if lock is None:
-            click.echo(f"Nobody holds {full}.")
+            echo(f"Nobody holds {full}.")
             return
         if not yes:
-            click.confirm(f"{full} is held by {lock.holder}. End that session?", abort=True)
+            click.confirm(
+                visible(f"{full} is held by {lock.holder}. End that session?"), abort=True
+            )
         if used_by(session, full) == lock.holder.connection_id:
             end_holder(session, full)
-            click.echo(f"{full} was taken away from session {lock.holder.connection_id}.")
+            echo(f"{full} was taken away from session {lock.holder.connection_id}.")
         else:
-            click.echo(f"Session {lock.holder.connection_id} does not hold {full} any more.")
+            echo(f"Session {lock.holder.connection_id} does not hold {full} any more.")
 
 
 @contextmanager

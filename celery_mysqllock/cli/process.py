@@ -10,6 +10,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
+from celery_mysqllock.cli.visible import visible_lines
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -25,9 +27,14 @@ def settle_in() -> None:
     """Be a process that a closed stream or being process 1 does no harm; to be called first."""
     _hold_numbers()
     if sys.stderr is sys.__stderr__ and sys.stderr is not None:
-        sys.stderr = io.TextIOWrapper(
-            _Stderr(), sys.stderr.encoding, errors="backslashreplace", write_through=True
+        sys.stderr = _VisibleText(
+            io.BufferedWriter(_Stderr()),
+            sys.stderr.encoding,
+            errors="backslashreplace",
+            write_through=True,
         )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     end_as_process_1()
 
 
@@ -73,6 +80,15 @@ def _hold_numbers() -> None:
             opened = os.open(os.devnull, os.O_RDWR)
             if opened != number:
                 os.close(opened)
+
+
+class _VisibleText(io.TextIOWrapper):
+    """Text in which nothing acts on a terminal: errors tell of names that others have given."""
+
+    def write(self, text: str, /) -> int:
+        super().write(visible_lines(text))
+        self.flush()
+        return len(text)
 
 
 class _Stderr(io.RawIOBase):

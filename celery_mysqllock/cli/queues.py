@@ -1,4 +1,4 @@
-"""``queues``: look at queues, pause and resume, purge and move them."""
+"""``queues``: look at queues, pause and resume, purge, move and delete them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from celery_mysqllock.cli.tables import json_option, print_json, print_table, records, since, span
+from celery_mysqllock.cli.tables import (
+    echo,
+    json_option,
+    print_json,
+    print_table,
+    records,
+    since,
+    span,
+)
 from celery_mysqllock.jobs import COUNT_LIMIT
 
 if TYPE_CHECKING:
@@ -16,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def queues() -> None:
-    """Look at queues, pause and resume, purge and move them."""
+    """Look at queues, pause and resume, purge, move and delete them."""
 
 
 @queues.command("list")
@@ -69,7 +77,7 @@ def pause(place: Place, *, queue: str) -> None:
     with place.inspection() as inspection, place.control() as control:
         is_known = queue in {known.queue for known in inspection.queues(1)}
         control.pause(queue)
-    click.echo(f"{queue} is paused.")
+    echo(f"{queue} is paused.")
     if not is_known:
         click.echo(f"Nobody has declared a queue {queue} so far.", err=True)
 
@@ -81,7 +89,7 @@ def resume(place: Place, *, queue: str) -> None:
     """Have a paused queue claimed from again, at once."""
     with place.control() as control:
         was_paused = control.resume(queue)
-    click.echo(f"{queue} is resumed." if was_paused else f"{queue} was not paused.")
+    echo(f"{queue} is resumed." if was_paused else f"{queue} was not paused.")
 
 
 @queues.command()
@@ -98,7 +106,7 @@ def purge(place: Place, *, queue: str, yes: bool, as_json: bool) -> None:
     if as_json:
         print_json({"purged": purged})
     else:
-        click.echo(f"{queue}: {purged} purged.")
+        echo(f"{queue}: {purged} purged.")
 
 
 @queues.command()
@@ -113,4 +121,39 @@ def move(place: Place, *, queue: str, to: str, as_json: bool) -> None:
     if as_json:
         print_json({"moved": moved})
     else:
-        click.echo(f"{queue}: {moved} moved to {to}.")
+        echo(f"{queue}: {moved} moved to {to}.")
+
+
+@queues.command()
+@click.argument("names", metavar="QUEUE...", nargs=-1, required=True)
+@json_option
+@click.pass_obj
+def delete(place: Place, *, names: tuple[str, ...], as_json: bool) -> None:
+    """Forget queues that are used no more: their bindings, pauses and totals.
+
+    One that has jobs, finished and dead ones too, or a consumer that lives is left alone, and the
+    exit code is 1; the others go. Whoever declares such a queue again makes it anew.
+    """
+    with place.inspection() as inspection, place.control() as control:
+        known = {queue.queue: queue for queue in inspection.queues(1)}
+        used = {
+            queue: one for one in inspection.consumers() if one.is_alive for queue in one.queues
+        }
+        stays: dict[str, str] = {}
+        for name in dict.fromkeys(names):
+            if name not in known:
+                stays[name] = "there is no such queue"
+            elif name in used:
+                stays[name] = f"{used[name].name or used[name].identity} consumes from it"
+            elif not control.delete_queue(name):
+                stays[name] = "it has jobs: purge, discard or move them first"
+    deleted = [name for name in dict.fromkeys(names) if name not in stays]
+    if as_json:
+        print_json({"deleted": deleted, "left": stays})
+    else:
+        for name in deleted:
+            echo(f"{name} is deleted.")
+    if stays:
+        raise click.ClickException(
+            "\n".join(f"{name} is not deleted: {why}." for name, why in stays.items())
+        )

@@ -28,6 +28,8 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic in the newe
         """The seconds."""
         if isinstance(value, float):
             return value
+        if value == "0":
+            return 0.0
         seconds = duration(float(value) if value.isdigit() else value)
         if seconds is None:
             self.fail(f"{value!r} is no duration, such as 90s, 15m, 1h or 7d.", param, ctx)

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from celery_mysqllock.cli.visible import visible, visible_json, visible_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -24,7 +26,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 def print_json(content: object) -> None:
     """Print it as JSON; records become objects, times ISO 8601 in UTC."""
-    click.echo(json.dumps(content, default=_plain, ensure_ascii=False, indent=2))
+    click.echo(visible_json(json.dumps(content, default=_plain, ensure_ascii=False, indent=2)))
 
 
 def records(found: Iterable[DataclassInstance]) -> list[dict[str, Any]]:
@@ -47,7 +49,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         else:
             table.add_column(column, overflow="fold")
     for row in rows:
-        *cells, last = (Text("-" if cell is None else str(cell)) for cell in row)
+        *cells, last = (cell_of("-" if cell is None else cell) for cell in row)
         last.no_wrap, last.overflow = True, "ellipsis"
         table.add_row(*cells, last)
     show(table)
@@ -60,8 +62,18 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     table.add_column(overflow="fold")
     for name, value in facts:
         if value is not None:
-            table.add_row(name, Text(str(value)))
+            table.add_row(name, cell_of(value))
     show(table)
+
+
+def cell_of(value: object, style: str = "") -> Text:
+    """A cell of rich's, in which nothing is markup and nothing acts on the terminal."""
+    return Text(visible(str(value)), style)
+
+
+def echo(text: str) -> None:
+    """Print a text that holds what others have written."""
+    click.echo(visible_lines(text))
 
 
 def show(table: Table) -> None:

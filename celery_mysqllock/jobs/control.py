@@ -1,4 +1,4 @@
-"""What a person does with jobs and queues: retry, discard, move, pause, resume, purge."""
+"""What a person does with jobs and queues: retry, discard, move, pause, purge, delete and so on."""
 
 from __future__ import annotations
 
@@ -111,6 +111,18 @@ class Control:
     def purge(self, queue: str) -> int:
         """Delete all ready, scheduled and waiting jobs of the queue; returns how many."""
         return self._table.purge(queue)
+
+    def delete_queue(self, queue: str) -> bool:
+        """Forget a queue that has no jobs: its bindings, its pause and how many jobs have ended.
+
+        Whoever declares it, or publishes to it, makes it anew. What it was bound to does not reach
+        it until then: nobody should consume from it any more.
+
+        Returns:
+            False when it has jobs, or is not known.
+        """
+        statements = ("forget_bindings", "forget_pause", "forget_throughput")
+        return sum(self._change(statement, queue=queue) for statement in statements) > 0
 
     def move_queue(self, queue: str, to: str) -> int:
         """Put all ready, scheduled and waiting jobs of a queue into another one, and ring.

@@ -29,5 +29,18 @@ SELECT DISTINCT queue FROM {jobs} WHERE id IN %(ids)s;
 INSERT INTO {queues} (queue, paused_at) VALUES (%(queue)s, CURRENT_TIMESTAMP(6))
 ON DUPLICATE KEY UPDATE paused_at = COALESCE(paused_at, VALUES(paused_at));
 
+-- name: forget_bindings
+-- A queue that has jobs, of whatever status, stays declared.
+DELETE FROM {bindings}
+WHERE queue = %(queue)s AND NOT EXISTS (SELECT 1 FROM {jobs} WHERE queue = %(queue)s);
+
+-- name: forget_pause
+DELETE FROM {queues}
+WHERE queue = %(queue)s AND NOT EXISTS (SELECT 1 FROM {jobs} WHERE queue = %(queue)s);
+
+-- name: forget_throughput
+DELETE FROM {throughput}
+WHERE queue = %(queue)s AND NOT EXISTS (SELECT 1 FROM {jobs} WHERE queue = %(queue)s);
+
 -- name: resume
 DELETE FROM {queues} WHERE queue = %(queue)s AND paused_at IS NOT NULL;

@@ -151,7 +151,7 @@ class Inspection:
 
     def ids(self, selection: Selection, limit: int | None = None) -> list[int]:
         """The ids of all jobs of the selection, as in ``jobs``."""
-        return [row[0] for row in self._select("ids", selection, limit or _NO_LIMIT)]
+        return [job_id for job_id, _ in self._select("ids", selection, limit or _NO_LIMIT)]
 
     def find(self, sought: str) -> list[Job]:
         """The jobs of that row id, or else of that task id, with their messages.
@@ -160,12 +160,20 @@ class Inspection:
         for one reads the whole table.
         """
         part = "with_id" if sought.isascii() and sought.isdigit() else "with_task_id"
-        found = self._session.query(self._joined("jobs", part), {"sought": sought})
-        return [dataclasses.replace(self._job(row), message=self._message(row[0])) for row in found]
+        rows = self._session.query(self._joined("jobs", part), {"sought": sought})
+        found = [self._job(row) for row in rows]
+        return [
+            dataclasses.replace(job, message=self._message(job.id))
+            for job in found
+            # what only Python reads was looked for as a text
+            if part == "with_id" or (job.task_id or "").casefold() == sought.casefold()
+        ]
 
     def _joined(self, *parts: str) -> str:
         is_deep = "FALSE" if self._session.server.is_mariadb else self._sql["is_deep"]
-        return " ".join(self._sql[part] for part in parts).replace("%(is_deep)s", is_deep)
+        statement = " ".join(self._sql[part] for part in parts)
+        statement = statement.replace("%(is_pythons)s", self._sql["is_pythons"])
+        return statement.replace("%(is_deep)s", is_deep)
 
     def _job(self, row: tuple[Any, ...]) -> Job:
         job = _job(row[:-1])
@@ -189,12 +197,18 @@ class Inspection:
                     "job_status": number,
                     "seconds": selection.older_than,
                     "task": selection.task,
+                    "task_in_json": None if selection.task is None else json.dumps(selection.task),
                     "limit": limit,
                 }
                 statement = self._joined(what, "selected", order)
                 found = self._session.query(statement, values) if limit else []
+                found = [row for row in found if self._is_of(row, selection.task)]
                 limit -= len(found)
                 yield from found
+
+    def _is_of(self, row: tuple[Any, ...], task: str | None) -> bool:
+        """Whether the row is the task's: what only Python reads was looked for as a text."""
+        return task is None or not row[-1] or _names_in(self._message(row[0]))[0] == task
 
     def _queue_names(self) -> list[str]:
         return [name for name, _ in self._session.query(self._sql["queues"])]

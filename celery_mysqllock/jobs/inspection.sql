@@ -79,8 +79,14 @@ WHERE VARIABLE_NAME = 'INNODB_HISTORY_LIST_LENGTH';
 -- The rest are parts: what is asked of jobs, which jobs, and their order.
 
 -- name: ids
-SELECT job.id
+-- As jobs: the last column says what only Python reads.
+SELECT job.id, CASE WHEN %(is_deep)s THEN TRUE ELSE %(is_pythons)s END
 FROM {jobs} AS job
+
+-- name: is_pythons
+-- Whether a message may be JSON to Python that is none to the server: with NaN or Infinity in it, or
+-- nested more deeply than MariaDB goes.
+(NOT JSON_VALID(job.message) AND LTRIM(job.message) LIKE '{%%')
 
 -- name: is_deep
 -- Whether a message has so many brackets that it may nest too deeply for MySQL; never for MariaDB.
@@ -88,7 +94,7 @@ FROM {jobs} AS job
 
 -- name: jobs
 -- MySQL gives an error for JSON that nests more deeply than 100, even to JSON_VALID. So what may do so is
--- not given to it: the last column says so.
+-- not given to it: the last column says so, as it does of JSON that only Python reads.
 SELECT job.id, job.queue, job.job_status, job.owner,
        CASE WHEN %(is_deep)s THEN NULL WHEN JSON_VALID(job.message)
             THEN JSON_UNQUOTE(COALESCE(JSON_EXTRACT(job.message, '$.headers.task'),
@@ -98,7 +104,7 @@ SELECT job.id, job.queue, job.job_status, job.owner,
        job.claim_order, job.deliveries, job.created_at, job.ready_at, job.due_at, job.expires_at,
        job.claimed_at, job.finished_at,
        COALESCE((SELECT name FROM {consumers} WHERE identity = job.owner), job.owner), job.reason,
-       %(is_deep)s
+       CASE WHEN %(is_deep)s THEN TRUE ELSE %(is_pythons)s END
 FROM {jobs} AS job
 
 -- name: with_id
@@ -107,8 +113,11 @@ WHERE job.id = %(sought)s
 -- name: with_task_id
 -- No index has it: this reads the whole table.
 WHERE job.task_id = %(sought)s
-   OR (job.task_id IS NULL AND NOT %(is_deep)s AND CASE WHEN JSON_VALID(job.message)
-       THEN JSON_UNQUOTE(JSON_EXTRACT(job.message, '$.headers.id')) END = %(sought)s)
+   OR (job.task_id IS NULL
+       AND CASE WHEN %(is_deep)s THEN LOCATE(%(sought)s, job.message) > 0
+                WHEN JSON_VALID(job.message)
+                THEN JSON_UNQUOTE(JSON_EXTRACT(job.message, '$.headers.id')) = %(sought)s
+                ELSE %(is_pythons)s AND LOCATE(%(sought)s, job.message) > 0 END)
 ORDER BY job.id
 
 -- name: running
@@ -118,11 +127,11 @@ WHERE job.owner IS NOT NULL AND job.job_status = 1
 WHERE job.queue = %(queue)s AND job.job_status = %(job_status)s
   AND (%(seconds)s IS NULL OR job.created_at < NOW(6) - INTERVAL %(seconds)s SECOND)
   AND (%(task)s IS NULL
-       OR CASE WHEN %(is_deep)s
-               THEN IF(LOCATE(CONCAT('"task": "', %(task)s, '"'), job.message), %(task)s, NULL)
+       OR CASE WHEN %(is_deep)s THEN LOCATE(%(task_in_json)s, job.message) > 0
                WHEN JSON_VALID(job.message)
                THEN JSON_UNQUOTE(COALESCE(JSON_EXTRACT(job.message, '$.headers.task'),
-                                          JSON_EXTRACT(job.message, '$.task'))) END = %(task)s)
+                                          JSON_EXTRACT(job.message, '$.task'))) = %(task)s
+               ELSE %(is_pythons)s AND LOCATE(%(task_in_json)s, job.message) > 0 END)
 
 -- name: in_line
 -- In the order in which they are claimed.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -10,6 +11,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from celery_mysqllock import MySQLLock
+from celery_mysqllock.cli.idle import InUse
+from celery_mysqllock.cli.overview import Overview
+from celery_mysqllock.jobs import QueueStatus, ServerHealth
 from tests.cli.fleet import fleet
 from tests.cli.serving import serving
 from tests.waiting import eventually
@@ -86,6 +90,50 @@ def test_the_counter_only_grows(mysqllock: Command, jobs: JobTable) -> None:
     assert ended() == 1
     jobs.sum_up_throughput()
     assert ended() == 1
+
+
+def test_queues_that_nobody_uses_leave_the_metrics(
+    mysqllock: Command, jobs: JobTable, session: Session
+) -> None:
+    declared = "INSERT INTO jobs_bindings (exchange, routing_key, queue) VALUES ('', %s, %s)"
+    for number in range(50):
+        session.execute(declared, (f"tenant {number}", f"tenant {number}"))
+    with fleet(session):
+        every = samples(mysqllock("metrics", "--once").stdout)
+        used = samples(mysqllock("metrics", "--once", "--idle-after", "0").stdout)
+    assert every["mysqllock_queue_jobs", "tenant 7", "ready"] == 0
+    # one is served, the other is paused
+    assert {queue for _, queue, _ in used if queue} == {"emails", "slow"}
+
+
+def test_a_queue_is_idle_when_it_was_seen_so_for_a_while() -> None:
+    now = 0.0
+    in_use = InUse(100, clock=lambda: now)
+
+    def seen(**state: Any) -> bool:
+        counts = dict.fromkeys(("ready", "scheduled", "waiting", "running", "dead", "done"), 0)
+        queue = QueueStatus(
+            "q", **{**counts, "oldest_age": None, "rate": 0, "ended": 3, "paused_at": None, **state}
+        )
+        overview = Overview(
+            *(datetime.now(timezone.utc), "", [queue], [], [], [], None),
+            *(ServerHealth("", None, None, knows_transactions=True), None, 0.0),
+        )
+        return bool(in_use.among(overview))
+
+    assert seen()
+    now = 99.0
+    assert seen()
+    now = 100.0
+    assert not seen()
+    # a job came and went between two looks
+    assert seen(ended=4)
+    now = 199.0
+    assert seen(ended=4)
+    now = 200.0
+    assert not seen(ended=4)
+    for state in ({"dead": 1}, {"paused_at": datetime.now(timezone.utc)}):
+        assert seen(**state)
 
 
 def test_a_server_that_is_down_is_a_metric_and_an_exit_code(mysqllock: Command) -> None:

@@ -91,6 +91,37 @@ def test_a_queue_is_moved(mysqllock: Command, filled: JobTable) -> None:
     assert "in slow already" in same.stderr
 
 
+def test_a_queue_that_is_used_no_more_is_deleted(
+    mysqllock: Command, session: Session, filled: JobTable
+) -> None:
+    def known() -> list[str]:
+        return [
+            queue["queue"] for queue in json.loads(mysqllock("queues", "list", "--json").stdout)
+        ]
+
+    bindings = "INSERT INTO jobs_bindings (exchange, routing_key, queue) VALUES (%s, %s, %s)"
+    for queue in ("tenant 1", "tenant 2", "lives"):
+        for exchange in ("", "news"):
+            session.execute(bindings, (exchange, queue, queue))
+    mysqllock("queues", "pause", "tenant 1")
+    Registry(session).add("b" * 32, "celery@two", ["lives"])
+    get_lock(session, LockNames.of(session, "jobs").consumer("b" * 32), 0)
+    done = mysqllock("queues", "delete", "tenant 1", "tenant 2", "lives", "emails", "tenant 9")
+    assert done.returncode == 1
+    assert done.stdout == "tenant 1 is deleted.\ntenant 2 is deleted.\n"
+    assert "lives is not deleted: celery@two consumes from it." in done.stderr
+    assert "emails is not deleted: it has jobs: purge, discard or move them first." in done.stderr
+    assert "tenant 9 is not deleted: there is no such queue." in done.stderr
+    assert known() == ["emails", "lives"]
+    assert session.value("SELECT COUNT(*) FROM jobs_bindings WHERE queue LIKE 'tenant%%'") == 0
+    filled.put("tenant 1", "x")
+    assert known() == ["emails", "lives", "tenant 1"]
+    mysqllock("queues", "purge", "tenant 1", "--yes")
+    mysqllock("queues", "pause", "tenant 2")
+    assert mysqllock("queues", "delete", "tenant 2", "--json").returncode == 0
+    assert known() == ["emails", "lives"]
+
+
 @pytest.mark.usefixtures("filled")
 def test_consumers_are_listed(mysqllock: Command, session: Session) -> None:
     dead = mysqllock("consumers").stdout.splitlines()

@@ -298,14 +298,30 @@ def test_odd_rows_keep_nobody_from_looking(
     session.execute("INSERT INTO jobs (message, queue, job_status) VALUES ('{}', 'odd', 77)")
     session.execute("INSERT INTO jobs_consumers (identity, name, queues) VALUES ('', '', 'x')")
     found = inspection.jobs(Selection(queue="odd"))
-    if session.server.is_mariadb:
-        # it takes what nests more deeply than 32 for no JSON
-        assert [job.task for job in found] == [None, None, None, "[5]", None]
-    else:
-        assert [job.task for job in found] == ["deep", "row", None, "[5]", None]
-        assert found[0].task_id == "id-8"
-        assert [job.id for job in inspection.jobs(Selection(task="deep"))] == [found[0].id]
+    assert [job.task for job in found] == ["deep", "row", None, "[5]", None]
+    assert found[0].task_id == "id-8"
+    assert [job.id for job in inspection.jobs(Selection(task="deep"))] == [found[0].id]
+    assert [job.id for job in inspection.find("id-8")] == [found[0].id]
     assert inspection.find("id-9") == []
     odd = session.value("SELECT id FROM jobs WHERE job_status = 77")
     assert [job.status for job in inspection.find(str(odd))] == [JobStatus.DONE]
     assert () in [consumer.queues for consumer in inspection.consumers()]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_json_that_only_python_reads_is_found_by_task_and_id(
+    jobs: JobTable, inspection: Inspection, number: str
+) -> None:
+    def message(task: str, value: str) -> str:
+        return (
+            f'{{"body": [[{value}], {{"of": "shop.pay"}}, {{}}], '
+            f'"headers": {{"task": "{task}", "id": "id of {task}", "seen": "id of shop.pay"}}}}'
+        )
+
+    wanted = [jobs.put("q", message("shop.pay", value)) for value in (number, "1")]
+    jobs.put("q", message("shop.tell", number))
+    jobs.put("q", f"{{{number}")
+    found = inspection.jobs(Selection(task="shop.pay"))
+    assert [(job.id, job.task) for job in found] == [(one, "shop.pay") for one in wanted]
+    assert inspection.ids(Selection(task="shop.pay")) == wanted
+    assert [job.id for job in inspection.find("id of shop.pay")] == wanted
