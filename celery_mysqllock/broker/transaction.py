@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from celery import current_task
+from celery import Task, current_task
+from celery.local import Proxy
 
 from celery_mysqllock.exceptions import TransactionError
 from celery_mysqllock.mysql.borrowed import Borrowed, borrow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
 
     from celery_mysqllock.broker.message import Payload
     from celery_mysqllock.broker.sessions import Sessions
@@ -22,8 +26,7 @@ if TYPE_CHECKING:
 _current: ContextVar[Transaction | None] = ContextVar("celery_mysqllock.transaction", default=None)
 
 
-@contextmanager
-def transaction(connection: Any) -> Iterator[Any]:  # noqa: ANN401 - of many kinds
+def transaction(connection: Any) -> Transaction:  # noqa: ANN401 - of many kinds
     """Write the jobs that are sent in the block into a transaction of your own connection.
 
     Each ``delay()``, ``apply_async()``, ``group``, ``chain`` and ``chord`` in the block is an
@@ -41,26 +44,27 @@ def transaction(connection: Any) -> Iterator[Any]:  # noqa: ANN401 - of many kin
     Not a part of the transaction, and sent at once: remote control, events, and ``self.retry()``,
     whose exception would roll it back.
 
+    As a decorator it goes on a function or an ``async def``, which runs in a block of its own each
+    time; not on a generator, whose body runs when somebody iterates.
+
     Args:
-        connection: A connection of PyMySQL or mysqlclient; a Session, scoped_session or Connection
-            of SQLAlchemy 2; ``django.db.connection`` or one of ``django.db.connections``.
+        connection: A connection of PyMySQL or mysqlclient, also wrapped by a pool or a tracer; a
+            Session, scoped_session or Connection of SQLAlchemy 2; ``django.db.connection`` or one
+            of ``django.db.connections``.
 
     Returns:
         A context manager, which gives the connection; also a decorator.
 
     Raises:
-        TransactionError: The connection is none of these. In the block, from ``delay()``: it is in
-            no transaction, or on another server than the broker's. Nothing was stored then. An
-            error of your driver or framework comes as it is.
+        TransactionError: The connection is none of these, or a block of another thread or
+            asyncio task is open on it. In the block, from ``delay()``: it is in no transaction, on
+            another server than the broker's, or has rows of another statement that are not read
+            yet; or the task's broker is not ``mysql://``. Nothing was stored then. At the block's
+            end, which then rolls back: the block is left elsewhere than it was entered, or the
+            connection is another session than at its beginning. An error of your driver or
+            framework comes as it is.
     """
-    own = Transaction(borrow(connection))
-    token = _current.set(own)
-    try:
-        with own.borrowed.block():
-            yield connection
-    finally:
-        own.is_over = True
-        _current.reset(token)
+    return Transaction(connection)
 
 
 def transaction_for(message: Payload, queues: list[str]) -> Transaction | None:
@@ -73,34 +77,133 @@ def transaction_for(message: Payload, queues: list[str]) -> Transaction | None:
     Raises:
         TransactionError: It cannot be.
     """
+    return _block_of(message["headers"].get("id")) if queues else None
+
+
+def check_broker(broker: str, task: str, task_id: object) -> None:
+    """Do nothing when a task may be sent now to a broker that is not ``mysql://``.
+
+    Args:
+        broker: What the broker is called.
+        task: The task's name.
+        task_id: Its id.
+
+    Raises:
+        TransactionError: A block is open, whose rollback would not reach it.
+    """
+    if _block_of(task_id) is not None:
+        raise TransactionError(
+            f"The broker of task {task} is {broker}, which has no part in a transaction of MySQL: "
+            "it would run even if that is rolled back. Send it when the block has ended, or use "
+            "mysql:// as the broker."
+        )
+
+
+def _block_of(task_id: object) -> Transaction | None:
     current = _current.get()
-    if current is None or current.is_over or not queues:
-        return None
-    if _continues_the_running_task(message):
+    if current is None or current.is_over or _is_running(task_id):
         return None
     current.check_thread()
     return current
 
 
 class Transaction:
-    """One block of ``transaction``.
+    """One block of ``transaction``, or the decorator that makes one for each call.
 
     Args:
-        borrowed: The caller's connection.
+        connection: The caller's.
 
     Attributes:
-        borrowed: The same.
+        borrowed: The same, None before the block is entered.
+        around: The block that this one is inside of, None for none.
         is_over: Whether the block has been left; a copied context may still hold it.
     """
 
-    def __init__(self, borrowed: Borrowed) -> None:
-        self.borrowed = borrowed
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401 - of many kinds
         self.is_over = False
-        self._thread = threading.get_ident()
+        self._connection = connection
+        self.borrowed: Borrowed | None = None
+        self.around: Transaction | None = None
+        self._exit = ExitStack()
+        self._thread = 0
         self._jobs: dict[Sessions, EnlistedJobs] = {}
+
+    # -- the block --------------------------------------------------------------------------------
+
+    def __enter__(self) -> Any:  # noqa: ANN401 - what the caller gave
+        if self.borrowed is not None:
+            raise TransactionError("A block is entered once: call transaction() for each.")
+        self.around = _current.get()
+        while self.around is not None and self.around.is_over:
+            self.around = self.around.around
+        self._thread = threading.get_ident()
+        borrowed = borrow(self._connection)
+        self._exit.enter_context(borrowed.block(list(self._enclosing())))
+        self.borrowed = borrowed
+        _current.set(self)
+        return self._connection
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        current = _current.get()
+        elsewhere = None
+        if error is None and current is not self:
+            kind = TransactionError
+            error = elsewhere = TransactionError(_LEFT_ELSEWHERE)
+        try:
+            self._exit.__exit__(kind, error, traceback)
+        finally:
+            self.is_over = True
+            if current is self:
+                _current.set(self.around)
+        if elsewhere is not None:
+            raise elsewhere
+
+    def _enclosing(self) -> Iterator[Borrowed]:
+        block = self.around
+        while block is not None:
+            if block.borrowed is not None and not block.is_over:
+                yield block.borrowed
+            block = block.around
+
+    # -- the decorator ----------------------------------------------------------------------------
+
+    def __call__(self, function: Any) -> Any:  # noqa: ANN401 - the same kind of thing
+        """Run the function in a block of its own each time.
+
+        Raises:
+            TransactionError: Its body would not run in the block: a generator, a class, a task.
+        """
+        if isinstance(function, (staticmethod, classmethod)):
+            return type(function)(self(function.__func__))
+        _check_decorated(function)
+        if _is(inspect.iscoroutinefunction, function):
+
+            @functools.wraps(function)
+            async def in_block_async(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+                with Transaction(self._connection):
+                    return await function(*args, **kwargs)
+
+            return in_block_async
+
+        @functools.wraps(function)
+        def in_block(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            with Transaction(self._connection):
+                result = function(*args, **kwargs)
+                _check_result(function, result)
+                return result
+
+        return in_block
+
+    # -- what is sent in the block ----------------------------------------------------------------
 
     def jobs(self, sessions: Sessions) -> EnlistedJobs:
         """The job table of that broker connection, inside of this transaction."""
+        assert self.borrowed is not None  # noqa: S101 - it has been entered
         if sessions not in self._jobs:
             self._jobs[sessions] = sessions.enlist(self.borrowed)
         return self._jobs[sessions]
@@ -118,10 +221,53 @@ class Transaction:
             )
 
 
-def _continues_the_running_task(message: Payload) -> bool:
+_LEFT_ELSEWHERE = (
+    "The block is left in another context than it was entered in, or before a block that was "
+    "entered after it: tasks that were sent meanwhile may have been sent at once. It is rolled "
+    "back. Use `with` round the code that sends; a dependency or fixture that yields within a "
+    "block may run in a thread or task of its own."
+)
+
+
+def _is(question: Callable[[Any], bool], function: Any) -> bool:  # noqa: ANN401
+    """Whether it is so of a function, or of the ``__call__`` of what stands for one."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return question(function) or question(getattr(type(function), "__call__", None))  # noqa: B004
+
+
+def _check_decorated(function: Any) -> None:  # noqa: ANN401 - whatever was decorated
+    name = getattr(function, "__qualname__", repr(function))
+    # type, because isinstance of a proxy would make the task
+    if issubclass(type(function), Proxy) or isinstance(function, Task):
+        raise TransactionError(
+            f"@transaction goes below @app.task: a worker runs what is below, here of {name}."
+        )
+    if inspect.isclass(function) or not callable(function):
+        raise TransactionError(f"@transaction is for functions, and {name} is none.")
+    if _is(inspect.isgeneratorfunction, function) or _is(inspect.isasyncgenfunction, function):
+        raise TransactionError(
+            f"{name} is a generator: its body runs when somebody iterates, after a block round the "
+            "call. Put `with transaction(connection):` into the body, round what sends."
+        )
+
+
+def _check_result(function: Any, result: Any) -> None:  # noqa: ANN401
+    """Refuse what only begins when the block has ended, by whatever wrapper it came."""
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        if inspect.iscoroutine(result) or inspect.isgenerator(result):
+            result.close()
+        raise TransactionError(
+            f"{getattr(function, '__qualname__', function)!s} returned a "
+            f"{type(result).__name__}, whose body would run after the block. Put "
+            "@transaction on the `async def` itself, or `with transaction(connection):` into "
+            "the body."
+        )
+
+
+def _is_running(task_id: object) -> bool:
     """Whether this is a retry or replacement of the task that runs here.
 
     Celery sends it and then raises Retry or Ignore, which leaves the block as an exception.
     """
-    task_id = message["headers"].get("id")
     return bool(task_id and current_task and current_task.request.id == task_id)

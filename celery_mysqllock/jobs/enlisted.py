@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.jobs.lines import OrderKey
     from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.jobs.unique import UniqueKey
-    from celery_mysqllock.mysql import Session
+    from celery_mysqllock.mysql import Inserted, Session
     from celery_mysqllock.mysql.borrowed import Borrowed
 
 
@@ -97,13 +97,20 @@ class EnlistedJobs(JobTable):
             The job's id.
 
         Raises:
-            TransactionError: The connection is in no transaction, or on another server.
+            TransactionError: The connection is in no transaction, on another server, or has rows
+                that are not read yet.
             MessageTooLarge: The server would not read so much; the transaction goes on.
             JobExists: As in ``JobTable``; the transaction goes on.
         """
         self._borrowed.check()
-        self._borrowed.check_server(self._own)
-        self._borrowed.after_commit(self._on_commit)
+        with self._borrowed.keeping_insert_id():
+            self._borrowed.check_server(self._own)
+            self._borrowed.after_commit(self._on_commit)
+            stored = self._store_one(queue, message, **options)
+        self._news.add(queue, **options)
+        return stored.row_id
+
+    def _store_one(self, queue: str, message: str, **options: Any) -> Inserted:  # noqa: ANN401 - as above
         statement, values = self._insert(queue, message, **options)
         unique: UniqueKey | None = options.get("unique")
         if unique is None:
@@ -113,8 +120,7 @@ class EnlistedJobs(JobTable):
             stored = jobs.insert(statement, values, must_store=unique.must_store)
         if stored.rows != 1:
             raise DatabaseError(f"The INSERT stored no row [{self._session.address}].")
-        self._news.add(queue, **options)
-        return stored.row_id
+        return stored
 
     def put_each(self, queues: Mapping[str, float | None], message: str, **options: Any) -> None:  # noqa: ANN401 - as in JobTable
         """As ``put``, a job in each of the queues."""

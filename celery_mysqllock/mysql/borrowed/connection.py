@@ -8,14 +8,23 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from celery_mysqllock.exceptions import TransactionError
+from celery_mysqllock.exceptions import MySQLLockError, TransactionError
+from celery_mysqllock.mysql.borrowed.wrapped import has_unread_rows
 from celery_mysqllock.mysql.named_lock import get_lock, own_lock_name, release_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from celery_mysqllock.mysql.session import Session
 
+_KEEP = "DO LAST_INSERT_ID(%(id)s)"
+# Why no statement of ours can run.
+_UNREAD = (
+    "The connection has rows of another statement that are not read yet (SSCursor, yield_per or "
+    "stream_results), and another statement would throw them away. Read them to the end first, "
+    "such as with fetchall(), or read on another connection."
+)
+_OUT_OF_SYNC = 2014
 #: Each driver's connection, and the numbers of the two sessions that were found on one server.
 _TOGETHER: weakref.WeakKeyDictionary[Any, tuple[int, int, str]] = weakref.WeakKeyDictionary()
 
@@ -42,8 +51,15 @@ class Borrowed(ABC):
     """
 
     @contextmanager
-    def block(self) -> Iterator[None]:
-        """Surround the caller's block; what has a transaction of its own is left alone."""
+    def block(self, enclosing: Sequence[Borrowed] = ()) -> Iterator[None]:  # noqa: ARG002
+        """Surround the caller's block; what has a transaction of its own is left alone.
+
+        Args:
+            enclosing: What the blocks round this one have borrowed, in this thread and context.
+
+        Raises:
+            TransactionError: It cannot begin, or cannot be committed as a whole.
+        """
         yield
 
     @abstractmethod
@@ -65,6 +81,31 @@ class Borrowed(ABC):
     @abstractmethod
     def driver_connection(self) -> Any:  # noqa: ANN401 - the driver's
         """The driver's own connection."""
+
+    @contextmanager
+    def keeping_insert_id(self) -> Iterator[None]:
+        """Leave ``LAST_INSERT_ID()`` as it was before the block.
+
+        Raises:
+            TransactionError: Rows of another statement are not read yet, so nothing can run.
+        """
+        ((kept,),) = self._ask("SELECT LAST_INSERT_ID()", {}).found
+        try:
+            yield
+        except MySQLLockError:
+            self._ask(_KEEP, {"id": kept})
+            raise
+        self._ask(_KEEP, {"id": kept})
+
+    def _ask(self, sql: str, values: Mapping[str, object]) -> Answer:
+        refuse_unread(self.driver_connection())
+        try:
+            return self.run(sql, values)
+        except Exception as error:
+            arguments = getattr(error, "orig", error).args
+            if arguments and arguments[0] == _OUT_OF_SYNC:
+                raise TransactionError(_UNREAD) from error
+            raise
 
     def check_server(self, session: Session) -> None:
         """Do nothing when the session is on the same server.
@@ -91,6 +132,23 @@ class Borrowed(ABC):
                 "no transaction of it can hold jobs."
             )
         _TOGETHER[driver] = pair
+
+
+def refuse_unread(driver: Any) -> None:  # noqa: ANN401 - the driver's
+    """Do nothing when another statement can run on a driver's connection, as far as it tells.
+
+    Raises:
+        TransactionError: Rows are not read yet.
+    """
+    if has_unread_rows(driver):
+        raise TransactionError(_UNREAD)
+
+
+def run_on(connection: Any, sql: str, values: Mapping[str, object]) -> Answer:  # noqa: ANN401
+    """Run one statement on a cursor of a driver's or Django's connection."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return answer_of(cursor)
 
 
 def answer_of(cursor: Any) -> Answer:  # noqa: ANN401 - the driver's

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import TransactionError
-from celery_mysqllock.mysql.borrowed.connection import Answer, Borrowed, answer_of
+from celery_mysqllock.mysql.borrowed.connection import Answer, Borrowed, run_on
+from celery_mysqllock.mysql.borrowed.wrapped import driver_connection_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,9 +37,7 @@ class DjangoConnection(Borrowed):
             )
 
     def run(self, sql: str, values: Mapping[str, object]) -> Answer:  # noqa: D102
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            return answer_of(cursor)
+        return run_on(self._connection, sql, values)
 
     def after_commit(self, call: Callable[[], None]) -> None:  # noqa: D102
         # each time: what is registered in a savepoint goes when that is rolled back
@@ -46,4 +45,4 @@ class DjangoConnection(Borrowed):
 
     def driver_connection(self) -> Any:  # noqa: ANN401, D102 - as in Borrowed
         self._connection.ensure_connection()
-        return self._connection.connection
+        return driver_connection_of(self._connection.connection) or self._connection.connection

@@ -7,14 +7,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import TransactionError
-from celery_mysqllock.mysql.borrowed.connection import Answer, Borrowed, answer_of
+from celery_mysqllock.mysql.borrowed.connection import Answer, Borrowed, refuse_unread, run_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 # The drivers call the parameter differently.
 _ON, _OFF = True, False
-_DRIVERS = frozenset({"pymysql", "MySQLdb"})
 #: The blocks that commit, by the driver's connection.
 _OUTERMOST: weakref.WeakKeyDictionary[Any, PlainConnection] = weakref.WeakKeyDictionary()
 
@@ -25,6 +24,9 @@ class PlainConnection(Borrowed):
     Autocommit is off in the block. A block inside of another on the same connection is a
     savepoint.
 
+    Args:
+        connection: The driver's own, without what a pool or tracer puts round it.
+
     Attributes:
         calls: What is to be called after the commit, where this is the outermost block.
     """
@@ -33,26 +35,37 @@ class PlainConnection(Borrowed):
         self._connection = connection
         self.calls: list[Callable[[], None]] = []
         self._savepoints = 0
-
-    @staticmethod
-    def knows(connection: object) -> bool:
-        """Whether this is one."""
-        packages = {kind.__module__.partition(".")[0] for kind in type(connection).__mro__}
-        return bool(packages & _DRIVERS) and hasattr(connection, "get_autocommit")
+        self._open_savepoints = 0
+        self._session_id = 0
 
     @contextmanager
-    def block(self) -> Iterator[None]:
-        """Commit at the block's end, or roll back when an exception leaves it."""
+    def block(self, enclosing: Sequence[Borrowed] = ()) -> Iterator[None]:
+        """Commit at the block's end, or roll back when an exception leaves it.
+
+        Args:
+            enclosing: As in ``Borrowed``.
+
+        Raises:
+            TransactionError: Another thread or asyncio task has a block open on the connection,
+                rows are not read yet, or the connection is another session at the end.
+        """
         connection = self._connection
-        outermost = _OUTERMOST.get(connection)
-        if outermost is not None:
+        refuse_unread(connection)
+        outermost = _OUTERMOST.setdefault(connection, self)
+        if outermost is not self:
+            if outermost not in enclosing:
+                raise TransactionError(
+                    "Another thread, greenlet or asyncio task has a block open on this very "
+                    "connection, and one connection has one transaction at a time. Give each a "
+                    "connection of its own."
+                )
             with outermost.savepoint():
                 yield
             return
-        _OUTERMOST[connection] = self
         try:
             with self._autocommit_off():
                 yield
+                self._check_whole()
                 connection.commit()
         finally:
             _OUTERMOST.pop(connection, None)
@@ -65,35 +78,81 @@ class PlainConnection(Borrowed):
         was_on = connection.get_autocommit()
         if was_on:
             connection.autocommit(_OFF)
+        self._session_id = connection.thread_id()
         try:
             yield
         except BaseException:
-            # A connection that cannot even roll back keeps autocommit off: to switch it on would
-            # commit. The server rolls back when it is closed.
-            with suppress(Exception):
+            try:
+                # mysqlclient would refuse it while rows are unread
+                if hasattr(connection, "discard_result"):
+                    connection.discard_result()
                 connection.rollback()
-                if was_on:
-                    connection.autocommit(_ON)
+            except Exception:  # noqa: BLE001 - the block's own error is the one to see
+                self._close()
+            else:
+                self._switch_on(was_on=was_on)
             raise
+        self._switch_on(was_on=was_on)
+
+    def _switch_on(self, *, was_on: bool) -> None:
+        """Leave autocommit as it was; what the transaction has come to does not change by it."""
         if was_on:
-            connection.autocommit(_ON)
+            try:
+                self._connection.autocommit(_ON)
+            except Exception:  # noqa: BLE001 - its session is gone, and the next statement says so
+                self._close()
+
+    def _close(self) -> None:
+        """End the session, and with it what somebody could commit later by mistake."""
+        with suppress(Exception):
+            self._connection.close()
+
+    def _check_whole(self) -> None:
+        """Do nothing when a commit now is one of all that the block has done.
+
+        Raises:
+            TransactionError: A part of it is elsewhere.
+        """
+        if self._open_savepoints:
+            raise TransactionError(
+                "A block that was entered in this one is still open, in another asyncio task: "
+                "half of what it does would be committed. All is rolled back."
+            )
+        self.check_session()
+
+    def check_session(self) -> None:
+        """Do nothing when the connection is the session that the block began with.
+
+        Raises:
+            TransactionError: It is another one.
+        """
+        if self._connection.thread_id() != self._session_id:
+            raise TransactionError(
+                "The connection was opened anew in the block (ping(reconnect=True), connect()), "
+                "and what was done before that is lost. All is rolled back."
+            )
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undo what the block has written, and no more, when an exception leaves it."""
         self._savepoints += 1
+        self._open_savepoints += 1
         name = f"celery_mysqllock_{self._savepoints}"
-        self.run(f"SAVEPOINT {name}", {})
         try:
-            yield
-        except BaseException:
-            # it is gone where the server has rolled all of the transaction back
-            with suppress(Exception):
-                self.run(f"ROLLBACK TO SAVEPOINT {name}", {})
-            raise
-        self.run(f"RELEASE SAVEPOINT {name}", {})
+            self.run(f"SAVEPOINT {name}", {})
+            try:
+                yield
+            except BaseException:
+                # it is gone where the server has rolled all of the transaction back
+                with suppress(Exception):
+                    self.run(f"ROLLBACK TO SAVEPOINT {name}", {})
+                raise
+            self.run(f"RELEASE SAVEPOINT {name}", {})
+        finally:
+            self._open_savepoints -= 1
 
     def check(self) -> None:  # noqa: D102 - as in Borrowed
+        _OUTERMOST[self._connection].check_session()
         if self._connection.get_autocommit():
             raise TransactionError(
                 "Autocommit was switched on inside of the transaction: a job would be committed at "
@@ -101,9 +160,7 @@ class PlainConnection(Borrowed):
             )
 
     def run(self, sql: str, values: Mapping[str, object]) -> Answer:  # noqa: D102
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            return answer_of(cursor)
+        return run_on(self._connection, sql, values)
 
     def after_commit(self, call: Callable[[], None]) -> None:  # noqa: D102
         calls = _OUTERMOST[self._connection].calls

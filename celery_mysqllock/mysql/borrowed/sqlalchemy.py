@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import TransactionError
 from celery_mysqllock.mysql.borrowed.connection import Answer, Borrowed
+from celery_mysqllock.mysql.borrowed.wrapped import driver_connection_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +31,15 @@ def is_connection(connection: object) -> bool:
     """Whether this is a Connection."""
     engine = sys.modules.get("sqlalchemy.engine")
     return engine is not None and isinstance(connection, engine.Connection)
+
+
+def is_async(connection: object) -> bool:
+    """Whether this is one of the kinds for asyncio."""
+    extension = sys.modules.get("sqlalchemy.ext.asyncio")
+    return extension is not None and isinstance(
+        connection,
+        (extension.AsyncSession, extension.async_scoped_session, extension.AsyncConnection),
+    )
 
 
 class SQLAlchemyConnection(Borrowed):
@@ -73,7 +83,8 @@ class SQLAlchemyConnection(Borrowed):
         connection.info.setdefault(_WRITTEN, {})[call] = None
 
     def driver_connection(self) -> Any:  # noqa: ANN401, D102 - as in Borrowed
-        return self._connection.connection.dbapi_connection
+        found = self._connection.connection.dbapi_connection
+        return driver_connection_of(found) or found
 
 
 class SQLAlchemySession(SQLAlchemyConnection):
@@ -81,7 +92,14 @@ class SQLAlchemySession(SQLAlchemyConnection):
 
     @property
     def _connection(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
-        return self._session.connection()
+        try:
+            return self._session.connection()
+        except sys.modules["sqlalchemy"].exc.UnboundExecutionError as error:
+            raise TransactionError(
+                "The Session has several binds, or none, and none is for all: give "
+                "transaction() the Connection of the bind that is on the broker's server, "
+                "session.connection(bind_arguments={'mapper': Order}) with one of its classes."
+            ) from error
 
     @property
     def _session(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
