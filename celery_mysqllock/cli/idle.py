@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.jobs import JobStatus
@@ -31,12 +32,12 @@ class InUse:
         self._mutex = threading.Lock()
         self._idle: dict[str, tuple[int, float]] = {}
 
-    def among(self, overview: Overview) -> list[QueueStatus]:
-        """The queues of the overview, without those that have been idle for long."""
+    def of(self, overview: Overview) -> Overview:
+        """The overview without the queues that have been idle for long."""
         now = self._clock()
         served = {queue for one in overview.consumers if one.is_alive for queue in one.queues}
         with self._mutex:
-            return self._among(overview.queues, served, now)
+            return replace(overview, queues=self._among(overview.queues, served, now))
 
     def _among(
         self, queues: Iterable[QueueStatus], served: set[str], now: float

@@ -91,8 +91,8 @@ class Watch:
         self._mutex = threading.Lock()
         self._jobs: Session | None = None
         self._locks: Session | None = None
-        self._last: Overview | None = None
-        self._last_at = 0.0
+        self._last: Overview | MySQLLockError | None = None
+        self._begun = self._ended = 0.0
 
     def close(self) -> None:
         """End the sessions."""
@@ -104,18 +104,25 @@ class Watch:
     def read(self, max_age: float = 0.0) -> Overview:
         """The fleet now, or as it was read at most so many seconds ago.
 
+        Who waits while another one reads gets what is read next, as do all who wait.
+
         Raises:
             MySQLLockError: It cannot be read: nobody answers, or something is missing. The next
                 call tries again.
         """
+        asked = time.monotonic()
         with self._mutex:
-            if self._last is None or time.monotonic() - self._last_at >= max_age:
+            is_fresh = isinstance(self._last, Overview) and asked - self._ended < max_age
+            if self._last is None or not (is_fresh or self._begun >= asked):
+                self._begun = time.monotonic()
                 try:
                     self._last = self._read()
-                except MySQLLockError:
+                except MySQLLockError as error:
                     self.close()
-                    raise
-                self._last_at = time.monotonic()
+                    self._last = error
+                self._ended = time.monotonic()
+            if isinstance(self._last, MySQLLockError):
+                raise self._last
             return self._last
 
     def _read(self) -> Overview:

@@ -1,84 +1,123 @@
-"""A small HTTP server for one face of the command line, until Ctrl-C or SIGTERM."""
+"""A WSGI application for one face of the command line, on waitress until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
 import ipaddress
+import logging
+import re
 import signal
 import socket
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 host_option = click.option(
     "--host", default="127.0.0.1", show_default=True, help="Where to listen: an address or name."
 )
+names_option = click.option(
+    "--allow-host",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="A further name that it is asked for by, as through a proxy.",
+)
+_OURSELVES = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z_.-]+?)\.?)(?::[0-9]{0,5})?", re.ASCII)
+_THREADS = 16
+_CONNECTIONS = 1000
+_SLOW = 30  # seconds for a client to say what it wants
+_BODY = 64 * 1024  # bytes
+_HEADERS = 32 * 1024  # bytes
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers one request; who derives from it says how."""
+class Named:
+    """A WSGI application behind a look at the name that it is asked for by.
 
-    server_version, sys_version = "mysqllock", ""
-    protocol_version = "HTTP/1.1"
-    timeout = 30  # seconds for a client to say what it wants
-    #: What goes with every answer.
-    fixed_headers: ClassVar[Mapping[str, str]] = {
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
+    Another site's name may be made to lead to this machine; its scripts could read what is served.
 
-    def answer(
-        self, status: int, content: str, kind: str, headers: Mapping[str, str] | None = None
-    ) -> None:
-        """Send the whole answer, without the content to a HEAD request.
+    Args:
+        application: What is asked.
+        host: Where it listens. Who reaches it from other machines may use any name.
+        names: Further names by which it is asked for, as through a proxy.
+    """
 
-        Args:
-            status: HTTP's.
-            content: The text.
-            kind: Its media type.
-            headers: More headers.
-        """
-        body = content.encode()
-        self.send_response(status)
-        fixed = {"Content-Type": kind, "Content-Length": str(len(body)), **self.fixed_headers}
-        for name, value in (fixed | dict(headers or {})).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+    def __init__(self, application: WSGIApplication, host: str, names: Iterable[str]) -> None:
+        self._application = application
+        self._is_local = is_loopback(host)
+        self._names = _OURSELVES | {host.strip("[]").lower(), *(name.lower() for name in names)}
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing: a page that looks every few seconds would fill the terminal."""
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        found = _HOST.fullmatch(str(environ.get("HTTP_HOST", "")).lower())
+        if found is None:
+            return plain(start_response, "400 Bad Request", "The Host of the request is none.\n")
+        if self._is_local and (found[1] or found[2]) not in self._names:
+            why = "It is not served under that name; see --allow-host.\n"
+            return plain(start_response, "421 Misdirected Request", why)
+        return self._application(environ, start_response)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+def plain(start_response: StartResponse, status: str, text: str) -> Iterable[bytes]:
+    """A short answer of one line."""
+    content = text.encode()
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(content)))]
+    start_response(status, headers)
+    return [content]
 
 
-def serve(handler: type[Handler], host: str, port: int, what: str) -> None:
+def serve(application: WSGIApplication, host: str, port: int, what: str, prefix: str = "") -> None:
     """Listen, say where, and answer until Ctrl-C or SIGTERM.
+
+    Args:
+        application: What answers.
+        host: Where to listen, an address or name.
+        port: At which port, 0 for any that is free.
+        what: The command's name.
+        prefix: The path below which a proxy serves it and that it leaves in the requests.
 
     Raises:
         click.ClickException: Nobody can listen there.
     """
+    from waitress import create_server  # noqa: PLC0415 - an extra, for two commands
+
+    # that some wait for their turn is no problem
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     address = host.strip("[]")
-    server_type = type("Server", (_Server,), {"address_family": _family(address)})
+    listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
-        server = server_type((address, port), handler)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address, port))
+        server = create_server(
+            application,
+            sockets=[listening],
+            threads=_THREADS,
+            connection_limit=_CONNECTIONS,
+            channel_timeout=_SLOW,
+            cleanup_interval=5,
+            max_request_body_size=_BODY,
+            max_request_header_size=_HEADERS,
+            clear_untrusted_proxy_headers=False,
+            log_socket_errors=False,
+            ident="mysqllock",
+            url_prefix=prefix,
+        )
     except OSError as error:
+        listening.close()
         raise click.ClickException(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
     shown = f"[{address}]" if ":" in address else address
-    click.echo(f"{what}: http://{shown}:{server.server_address[1]}/")
     before = signal.signal(signal.SIGTERM, _end)
     try:
-        with server:
-            server.serve_forever()
+        click.echo(f"{what}: http://{shown}:{listening.getsockname()[1]}/")
+        server.run()
     except KeyboardInterrupt:
         pass
     finally:
+        server.close()
         signal.signal(signal.SIGTERM, before)
 
 
@@ -92,8 +131,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _family(address: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
+def missing_extra(command: str, extra: str) -> click.ClickException:
+    """What to say when the packages of an extra are not installed."""
+    return click.ClickException(
+        f"'mysqllock {command}' needs packages that are not installed: "
+        f"pip install 'celery-mysqllock[{extra}]'."
+    )
 
 
 def _end(*_: object) -> NoReturn:

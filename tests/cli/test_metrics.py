@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from celery import Celery
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from celery_mysqllock import MySQLLock
+from celery_mysqllock.cli.exposition import fleet_collector
 from celery_mysqllock.cli.idle import InUse
 from celery_mysqllock.cli.overview import Overview
 from celery_mysqllock.jobs import QueueStatus, ServerHealth
@@ -119,7 +126,7 @@ def test_a_queue_is_idle_when_it_was_seen_so_for_a_while() -> None:
             *(datetime.now(timezone.utc), "", [queue], [], [], [], None),
             *(ServerHealth("", None, None, knows_transactions=True), None, 0.0),
         )
-        return bool(in_use.among(overview))
+        return bool(in_use.of(overview).queues)
 
     assert seen()
     now = 99.0
@@ -153,6 +160,53 @@ def test_it_is_scraped_over_http(session: Session) -> None:
         with pytest.raises(HTTPError, match="404"):
             urlopen(site.url)  # noqa: S310 - our own server
         assert site.ended() == 0
+
+
+def test_it_is_asked_by_names_of_this_machine_alone(session: Session) -> None:
+    def status(port: int, host: str) -> int:
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/metrics", headers={"Host": host})
+        found = connection.getresponse().status
+        connection.close()
+        return found
+
+    words = ("metrics", "--allow-host", "Ops.example")
+    with fleet(session), serving(session.address.url(), *words) as site:
+        for host in ("localhost", "127.0.0.1:9140", "[::1]", "LOCALHOST", "ops.example:80"):
+            assert status(site.port, host) == 200
+        for host in ("evil.example", "ops.example.evil"):
+            assert status(site.port, host) == 421
+        for host in ("[", "a b"):
+            assert status(site.port, host) == 400
+
+
+def test_who_hangs_up_is_no_traceback_and_200_at_once_are_answered(session: Session) -> None:
+    def hang_up(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), 30) as scraper:
+            scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            # reset at once: what is sent from now on is an error
+            scraper.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def scrape(_: int) -> int:
+        with urlopen(f"{site.url}metrics", timeout=60) as answer:  # noqa: S310 - our own server
+            return int(answer.status)
+
+    with fleet(session), serving(session.address.url(), "metrics", keeps_errors=True) as site:
+        for _ in range(20):
+            hang_up(site.port)
+        with ThreadPoolExecutor(200) as scrapers:
+            assert list(scrapers.map(scrape, range(200))) == [200] * 200
+        assert site.ended() == 0
+        assert site.errors() == ""
+
+
+def test_it_can_be_a_part_of_an_exporter_of_ones_own(session: Session) -> None:
+    app = Celery("shop", broker=session.address.url(), set_as_current=False)
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(fleet_collector(app, idle_after=60))
+    with fleet(session):
+        found = samples(generate_latest(registry).decode())
+    assert found["mysqllock_queue_jobs", "emails", "ready"] == 2
 
 
 def test_it_goes_on_when_the_server_is_back(start_server: Callable[..., DevServer]) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 import pytest
 
@@ -18,6 +23,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from celery_mysqllock.devserver import DevServer
     from celery_mysqllock.mysql import Session
@@ -36,6 +42,7 @@ class Browser:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self.port = site.port
         self._cookie = ""
 
     def ask(
@@ -52,7 +59,12 @@ class Browser:
     def get(self, path: str, status: int = 200, **headers: str) -> str:
         answer, text = self.ask("GET", path, headers=headers)
         assert answer.status == status, text
-        return text
+        here = path.partition("?")[0]
+        return re.sub(
+            r'(href|action)="([^"]*)"',
+            lambda found: f'{found[1]}="{urljoin(here, found[2])}"',
+            text,
+        )
 
     def post(
         self, path: str, headers: Mapping[str, str] | None = None, **fields: object
@@ -64,7 +76,8 @@ class Browser:
         if cookie:
             assert {"HttpOnly", "SameSite=Strict"} <= set(cookie.split("; "))
             self._cookie = cookie.partition(";")[0]
-        return answer.status, answer.headers.get("Location", "")
+        target = answer.headers.get("Location", "")
+        return answer.status, urljoin(path, target) if target else ""
 
     def sign_in(self) -> str:
         """Sign in; return the key that forms have from then on."""
@@ -166,12 +179,12 @@ def test_no_name_becomes_html(browser: Browser, session: Session) -> None:
 
 
 def test_what_is_not_there_is_not_found(browser: Browser) -> None:
-    for path in ("/jobs/99999", "/nothing", "/jobs/../style.css", "/sign-in"):
+    for path in ("/jobs/99999", "/nothing", "/jobs/../static/style.css", "/sign-in"):
         browser.get(path, 404)
 
 
 def test_each_answer_forbids_scripts_frames_and_other_sites(browser: Browser) -> None:
-    for path in ("/", "/jobs", "/nothing", "/style.css"):
+    for path in ("/", "/jobs", "/nothing", "/static/style.css"):
         answer, text = browser.ask("GET", path)
         policy = answer.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none';")
@@ -233,25 +246,30 @@ def test_a_form_needs_its_key_and_must_come_from_this_site(
 
 def test_a_cookie_cannot_be_made_up(actor: Browser) -> None:
     actor.sign_in()
-    until, _, signature = actor._cookie.partition("=")[2].partition(".")  # noqa: SLF001 - to forge
-    for forged in (f"{int(until) + 1}.{signature}", f"{until}.{signature[:-1]}", until, "²."):
+    content, moment, signature = actor._cookie.partition("=")[2].rsplit(".", 2)  # noqa: SLF001 - to forge
+    flipped = signature[:-5] + ("A" if signature[-5] != "A" else "B") + signature[-4:]
+    for forged in (f"{content}x.{moment}.{signature}", f"{content}.{moment}.{flipped}", "².", "x"):
         headers = {"Cookie": f"mysqllock={forged}".encode().decode("latin-1")}
         _, text = actor.ask("GET", "/", headers=headers)
         assert "Sign in to act" in text
 
 
 def test_a_name_that_leads_here_by_somebody_elses_doing_is_refused(browser: Browser) -> None:
-    for host in ("evil.example", "evil.example:9141", ""):
+    for host in ("evil.example", "evil.example:9141", "localhost.evil.example"):
         browser.get("/jobs", 421, Host=host)
         assert browser.post("/jobs/retry", {"Host": host})[0] == 421
-    for host in ("localhost:9141", "127.0.0.1", "[::1]:9141"):
+    for host in ("localhost:9141", "127.0.0.1", "[::1]:9141", "LOCALHOST", "localhost."):
         browser.get("/jobs", Host=host)
 
 
-@pytest.mark.parametrize("length", ["1000000", "-1", "ten"])
-def test_a_form_of_no_sensible_size_is_refused(browser: Browser, length: str) -> None:
-    answer, _ = browser.ask("POST", "/jobs/retry", headers={"Content-Length": length})
-    assert answer.status == 413
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [("1000000", 413), ("-1", 400), ("ten", 400), ("+5", 400), ("5_0", 400), ("\u0665", 400)],
+)
+def test_a_form_of_no_sensible_size_is_refused(browser: Browser, length: str, status: int) -> None:
+    sent = {"Content-Length": length.encode().decode("latin-1")}
+    answer, _ = browser.ask("POST", "/jobs/retry", headers=sent)
+    assert answer.status == status
 
 
 def test_beyond_this_machine_there_is_no_page_without_a_token(
@@ -269,7 +287,9 @@ def test_beyond_this_machine_there_is_no_page_without_a_token(
         browser = Browser(site)
         for path in ("/", "/jobs", "/jobs/1"):
             answer, text = browser.ask("GET", path)
-            assert (answer.status, answer.headers["Location"], text) == (303, "/sign-in", "")
+            assert answer.status == 303
+            assert urljoin(path, answer.headers["Location"]) == "/sign-in"
+            assert "emails" not in text
         assert "emails" not in browser.get("/sign-in")
         browser.sign_in()
         assert "emails" in browser.get("/")
@@ -324,6 +344,149 @@ def test_after_signing_out_nothing_is_changed_any_more(
     assert actor.post("/sign-out", key=key) == (303, "/")
     assert "Sign in to act" in actor.get("/")
     assert actor.post("/jobs/retry", id=jobs_of["dead"], key=key)[0] == 403
+
+
+# -- what is large, and what wears a token out -----------------------------------------------------
+
+
+def test_a_large_job_is_cut_and_can_be_downloaded(browser: Browser, session: Session) -> None:
+    message = json.dumps({"task": "shop.pay", "args": ["ä" * 6_000_000]}, ensure_ascii=False)
+    session.execute(
+        "INSERT INTO jobs (queue, message, job_status, reason) VALUES ('big', %s, 3, %s)",
+        (message, "why " * 12_000),
+    )
+    job_id = session.value("SELECT MAX(id) FROM jobs")
+    for path in ("/", "/jobs", f"/jobs/{job_id}"):
+        assert len(browser.get(path)) < 300_000
+    text = browser.get(f"/jobs/{job_id}")
+    assert f"The beginning of {len(message)} characters." in text
+    assert f'href="/jobs/{job_id}/message"' in text
+    answer, whole = browser.ask("GET", f"/jobs/{job_id}/message")
+    assert whole == message
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    small = browser.get("/jobs/1")
+    assert "The beginning of" not in small
+
+
+def test_nothing_on_a_page_is_unseen_or_turns_the_text(browser: Browser, session: Session) -> None:
+    bad = "a\u202eb\x1bc\u2028d"
+    message = json.dumps({"task": bad, "args": [bad, "\ud800"]}, ensure_ascii=False)
+    session.execute(
+        "INSERT INTO jobs (queue, message, job_status, reason) VALUES (%s, %s, 3, %s)",
+        (bad, message.replace("\ud800", "\\ud800"), bad),
+    )
+    job_id = session.value("SELECT MAX(id) FROM jobs")
+    for path in ("/", "/jobs", f"/jobs/{job_id}"):
+        text = browser.get(path)
+        assert r"a\u202eb\x1bc\u2028d" in text
+        assert not set("\u202e\x1b\u2028") & set(text)
+    # and a queue of that name is still found
+    assert f"/jobs/{job_id}" in browser.get(f"/jobs?{urlencode({'queue': bad})}")
+
+
+@pytest.mark.parametrize("way", ["form", "header", "header of a GET"])
+def test_a_wrong_token_costs_a_second_on_each_way_in(actor: Browser, way: str) -> None:
+    def ask() -> int:
+        if way == "form":
+            return actor.post("/sign-in", token="another one of 16")[0]  # noqa: S106 - wrong
+        headers = {"X-Mysqllock-Token": "another one of 16"}
+        return actor.ask("GET" if "GET" in way else "POST", "/", headers=headers)[0].status
+
+    with ThreadPoolExecutor(16) as guesses:
+        begun = time.monotonic()
+        found = list(guesses.map(lambda _: ask(), range(16)))
+    # no upper bound is asserted: a machine may be slow
+    assert time.monotonic() - begun >= 1.0
+    assert set(found) <= {403, 429}
+    assert 403 in found
+    assert actor.get("/")
+    actor.sign_in()
+
+
+# -- 200 at once, and requests that are none -------------------------------------------------------
+
+
+def test_200_at_once_are_all_answered(browser: Browser) -> None:
+    paths = ("/", "/jobs", "/jobs/1", "/static/style.css")
+    with ThreadPoolExecutor(200) as readers:
+        answers = list(
+            readers.map(lambda n: browser.ask("GET", paths[n % 4])[0].status, range(400))
+        )
+    assert answers == [200] * 400
+
+
+def exchange(browser: Browser, request: bytes) -> bytes:
+    """All that comes back for these bytes."""
+    with socket.create_connection(("127.0.0.1", browser.port), 30) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def test_a_body_behind_a_get_is_not_the_next_request(browser: Browser) -> None:
+    hidden = b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    for way in (
+        b"Content-Length: %d\r\n\r\n%s" % (len(hidden), hidden),
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(hidden), hidden),
+    ):
+        answer = exchange(browser, b"GET /static/style.css HTTP/1.1\r\nHost: localhost\r\n" + way)
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(
+            b"Host: %s" % host
+            for host in (b"[", b"a b", b"[::1", b"a/b", b"a@localhost", b"", b"\xff")
+        ),
+        b"Host: localhost\r\nContent-Length: 1\r\nContent-Length: 2",
+        b"Host: localhost\r\nContent-Length: 0x10",
+        b"X: no host",
+    ],
+)
+def test_what_is_no_request_is_a_400_and_no_traceback(session: Session, head: bytes) -> None:
+    with serving(session.address.url(), "web", keeps_errors=True) as site:
+        browser = Browser(site)
+        for path in (b"/", b"/jobs/1", b"//[", b"/jobs?queue=%ff%00"):
+            answer = exchange(browser, b"GET " + path + b" HTTP/1.1\r\n" + head + b"\r\n\r\n")
+            assert answer.split()[1] == b"400"
+        assert browser.ask("GET", "/")[0].status == 200
+        assert site.ended() == 0
+        assert site.errors() == ""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/jobs/" + "9" * 5000, "/jobs/99999999999999999999", "/jobs/%00", "//[", "/%ff"),
+        *(
+            "/jobs?older_than=" + "9" * 400,
+            "/jobs?older_than=" + "9" * 300,
+            "/jobs?older_than=99999999999d",
+            "/jobs?queue=%00%ff",
+        ),
+        *("/jobs?task=%F0%9F%92%A9", "/?done=retried&jobs=" + "9" * 5000, "/jobs/1/message/x"),
+    ],
+)
+def test_an_odd_path_is_no_traceback(session: Session, path: str) -> None:
+    with fleet(session), serving(session.address.url(), "web", keeps_errors=True) as site:
+        assert Browser(site).ask("GET", path)[0].status in (200, 400, 404)
+        assert site.ended() == 0
+        assert site.errors() == ""
+
+
+@pytest.mark.parametrize(("command", "package"), [("web", "flask"), ("metrics", "waitress")])
+def test_without_its_packages_it_says_what_to_install(
+    mysqllock: Command, tmp_path: Path, command: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{package}.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    done = mysqllock(command, "--port", "0")
+    assert done.returncode == 1
+    assert f"pip install 'celery-mysqllock[{command}]'" in done.stderr
+    assert mysqllock("queues", "list").returncode == 0
 
 
 # -- the server ------------------------------------------------------------------------------------

@@ -1,32 +1,31 @@
-"""Who may look at the page and who may act: a token, a cookie for it, and a key for each form."""
+"""Who may look at the page and who may act: a token, a session for it, and a key for each form."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
+import threading
 import time
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from flask import session
+from werkzeug.exceptions import Forbidden, TooManyRequests
 
 from celery_mysqllock.cli.serving import is_loopback
 from celery_mysqllock.exceptions import SettingsError
 
 if TYPE_CHECKING:
-    from email.message import Message
+    from flask import Request
 
-_COOKIE = "mysqllock"
 _LEAST = 16  # characters of a token
-_LIFE = 12 * 3600  # seconds for which somebody is signed in
-_OURSELVES = frozenset({"localhost", "127.0.0.1", "::1"})
+_COST = 1.0  # seconds that a wrong token costs
+_AT_ONCE = 4  # wrong tokens that cost at the same time; meanwhile no other is looked at
 
 
 class Access:
-    """Decides by a request's headers and form.
-
-    A cookie holds no secret of the user: it says until when it is valid, signed with a key of this
-    process. A form's key is signed from the cookie, so that no other page can know it.
+    """Decides by a request's headers, its form and the session, which Flask signs.
 
     Args:
         token: What an action needs, None where none is possible.
@@ -47,87 +46,67 @@ class Access:
                 "set MYSQLLOCK_WEB_TOKEN, which reading then needs too."
             )
         self._token = token
-        self._names = _OURSELVES | {host.strip("[]").lower(), *(name.lower() for name in names)}
-        self._key = secrets.token_bytes(32)
+        self._names = {name.lower() for name in names}
+        self._guesses = threading.BoundedSemaphore(_AT_ONCE)
 
     @property
     def has_actions(self) -> bool:
         """Whether anybody can sign in to act."""
         return self._token is not None
 
-    def is_for_us(self, headers: Message) -> bool:
-        """Whether the request is for this page, by its name.
+    def check(self, given: str) -> None:
+        """Return when that is the token.
 
-        Another site's name may be made to lead to this machine; its scripts could read the page.
-        Beyond this machine the cookie, which is bound to the name, is the protection.
+        Raises:
+            Forbidden: It is not, which costs a second.
+            TooManyRequests: Wrong ones cost their second just now: this is not looked at.
         """
-        name = urlsplit(f"//{headers.get('Host', '')}").hostname
-        return not self.is_local or name in self._names
+        if self._token is None:
+            raise Forbidden("There is no token: nothing can be changed here.")
+        if not self._guesses.acquire(blocking=False):
+            raise TooManyRequests("Too many wrong tokens: try again in a second.", retry_after=1)
+        try:
+            if not hmac.compare_digest(_digest(given), _digest(self._token)):
+                time.sleep(_COST)
+                raise Forbidden("That is not the token.")
+        finally:
+            self._guesses.release()
 
-    def is_own_form(self, headers: Message) -> bool:
-        """Whether a browser that sent it says that it comes from a page of ours."""
-        if headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-            return False
-        origin = headers.get("Origin")
-        return origin is None or urlsplit(origin).netloc == headers.get("Host")
+    def is_own_form(self, request: Request) -> bool:
+        """Whether a browser that sent it says that it comes from a page of ours.
 
-    def knows(self, given: str | None) -> bool:
-        """Whether that is the token; takes as long whatever is given."""
-        if self._token is None or given is None:
-            return False
-        return hmac.compare_digest(_digest(given), _digest(self._token))
+        A proxy may have changed the name and the port by which the page was asked for, so that the
+        browser's own word counts. Of one that does not say it the name alone is looked at.
+        """
+        site = request.headers.get("Sec-Fetch-Site")
+        if site is not None:
+            return site in ("same-origin", "none")
+        origin = request.headers.get("Origin")
+        return origin is None or _name(origin) in {_name(f"//{request.host}"), *self._names}
 
-    def may_read(self, headers: Message) -> bool:
-        """Whether who asks may see the page."""
-        return self.is_local or self.is_signed_in(headers)
+    @staticmethod
+    def sign_in() -> None:
+        """Have the reader signed in, with a key for the forms."""
+        session.permanent = True
+        session["key"] = secrets.token_hex(32)
 
-    def is_signed_in(self, headers: Message) -> bool:
-        """Whether who asks has signed in, or sends the token with the request."""
-        if self.knows(headers.get("X-Mysqllock-Token")):
-            return True
-        until, _, signature = _cookie(headers).partition(".")
-        return (
-            self.has_actions
-            and until.isdigit()
-            and hmac.compare_digest(signature.encode(), self._sign(f"until {until}").encode())
-            and time.time() < int(until)
-        )
+    @staticmethod
+    def form_key() -> str:
+        """The key of the forms that this reader gets; empty for one who has not signed in."""
+        return str(session.get("key", ""))
 
-    def may_act(self, headers: Message, form_key: str) -> bool:
-        """Whether the request, with that key in its form, may change something."""
-        if self.knows(headers.get("X-Mysqllock-Token")):
-            return True
-        own = self.form_key(headers).encode()
-        return self.is_signed_in(headers) and hmac.compare_digest(form_key.encode(), own)
-
-    def form_key(self, headers: Message) -> str:
-        """The key of the forms that this reader gets."""
-        return self._sign(f"form {_cookie(headers)}")
-
-    def cookie(self) -> str:
-        """A Set-Cookie header for somebody who has shown the token."""
-        until = str(int(time.time()) + _LIFE)
-        return _set_cookie(f"{until}.{self._sign(f'until {until}')}", _LIFE)
-
-    def no_cookie(self) -> str:
-        """A Set-Cookie header that signs out."""
-        return _set_cookie("", 0)
-
-    def _sign(self, text: str) -> str:
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+    def has_key(self, given: str) -> bool:
+        """Whether that is the reader's key."""
+        key = self.form_key()
+        return bool(key) and hmac.compare_digest(given.encode(), key.encode())
 
 
-def _set_cookie(value: str, seconds: int) -> str:
-    return f"{_COOKIE}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict"
-
-
-def _cookie(headers: Message) -> str:
+def _name(url: str) -> str | None:
     try:
-        found = SimpleCookie(headers.get("Cookie", "")).get(_COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(text.encode(errors="replace")).digest()
