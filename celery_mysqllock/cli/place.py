@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import click
 from celery.app.utils import find_app
 
 from celery_mysqllock.broker.address import read_broker_settings
+from celery_mysqllock.cli.process import leave_stdout
 from celery_mysqllock.exceptions import MySQLLockError, SettingsError
 from celery_mysqllock.jobs import Control, Inspection, LockNames, Migrations
 from celery_mysqllock.mysql import Address, Session, Tls
@@ -158,6 +160,11 @@ class Group(click.Group):
             return super().invoke(context)
         except MySQLLockError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # click ends quietly: the reader has seen enough
+            leave_stdout()
+            raise click.ClickException(f"{error.strerror or error}.") from error
 
 
 def find_place(

@@ -20,7 +20,7 @@ ENDING = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
     *(signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2),
 )
-_STDERR = 2
+_STDOUT, _STDERR = 1, 2
 
 
 def settle_in() -> None:
@@ -66,6 +66,13 @@ def say(text: str, patience: float) -> None:
             return
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def leave_stdout() -> None:
+    """Write nothing more to stdout, nor what is left in its buffer: it takes nothing."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _STDOUT)
+    os.close(nowhere)
 
 
 def _hold_numbers() -> None:
