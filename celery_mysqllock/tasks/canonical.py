@@ -1,30 +1,33 @@
 """One text for each value, the same in the program that sends a task and in the one that runs it.
 
 The text is JSON. Values that a serializer may turn into each other on the way have the same text: a
-tuple is its list, an Enum its value, a dataclass its fields, a dict's key 1 is "1".
+tuple is its list, an Enum its value, a dataclass or model its fields, a dict's key 1 is "1".
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import sys
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timezone
 from decimal import Context, Decimal
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import TypeGuard
 
 
 def canonical(value: object) -> str:
     """The canonical JSON text of a value.
 
     Takes None, bool, int, float, str, bytes, UUID, date, datetime, Decimal, Enum, list, tuple, set,
-    frozenset, dict and dataclasses, within each other too. Sets and the keys of a dict are sorted;
-    aware datetimes are equal when they are the same instant; so are equal Decimals.
+    frozenset, dict, dataclasses and models of pydantic, within each other too. Sets and the keys of
+    a dict are sorted; aware datetimes are equal when they are the same instant; so are equal
+    Decimals.
 
     Raises:
         TypeError: The value, or one in it, is of another type; two equal ones might have two texts.
@@ -35,10 +38,19 @@ def canonical(value: object) -> str:
         return json.dumps(value)
     if is_dataclass(value) and not isinstance(value, type):
         return _object((field.name, getattr(value, field.name)) for field in fields(value))
+    if _is_model(value):
+        names = (*type(value).model_fields, *(value.model_extra or ()))
+        return _object((name, getattr(value, name)) for name in names)
     for kind, text in _TEXTS:
         if isinstance(value, kind):
             return text(value)
     raise TypeError(f"is a {type(value).__qualname__}, which has no canonical text")
+
+
+def _is_model(value: Any) -> TypeGuard[Any]:  # noqa: ANN401 - any value
+    """Whether it is a model of pydantic, which need not be installed."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(value, pydantic.BaseModel)
 
 
 def plain(value: object) -> str:

@@ -76,3 +76,4 @@ def lock_task(rule: LockRule, task: Task) -> None:
             "SingleInstanceTask, not both."
         )
     setattr(task, attribute, locked_run(rule, run if former is None else run.__wrapped__, task))
+    setattr(task, MARK, rule)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery_mysqllock.exceptions import LockError, SettingsError
 from celery_mysqllock.locks import new_lock
 from celery_mysqllock.mysql import lock_name
+from celery_mysqllock.tasks.body import bound_run, with_models
 from celery_mysqllock.tasks.configuration import lock_settings
 from celery_mysqllock.tasks.keys import check_key, key_of, signature_of
 from celery_mysqllock.tasks.options import read_options
@@ -71,12 +72,13 @@ class LockRule:
 
         Raises:
             TypeError: The arguments do not fit the task, or one cannot be part of a key.
+            pydantic.ValidationError: One is not the model that the task takes.
             SettingsError: The key is empty.
         """
         if self._signature is None:
-            # Asked of the task, whose run has no self any more, however the task was made. What
-            # Celery's autoretry puts in its place still claims to have one.
-            self._signature = signature_of(getattr(task, "_orig_run", task.run))
+            # without self, however the task was made
+            self._signature = signature_of(bound_run(task))
+        args, kwargs = with_models(task, args, kwargs)
         return key_of(task, self.options, self._signature, args, kwargs)
 
     def order_key(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
@@ -114,9 +116,13 @@ class LockRule:
 
 def rule_of(task: Task) -> LockRule | None:
     """The rule by which a task is locked, None when it runs without a lock."""
-    # With autoretry_for, Celery moves the run that was there before to _orig_run.
-    rule = getattr(task.run, MARK, None) or getattr(getattr(task, "_orig_run", None), MARK, None)
-    return rule if isinstance(rule, LockRule) else None
+    # With autoretry_for, Celery moves the run that was there before to _orig_run. A tracer may put
+    # one of its own there that does not say what is behind it.
+    for place in (task.run, getattr(task, "_orig_run", None), bound_run(task), task):
+        rule = getattr(place, MARK, None)
+        if isinstance(rule, LockRule):
+            return rule
+    return None
 
 
 def lock_for(task: Task, *args: Any, **kwargs: Any) -> MySQLLock | MemoryLock:  # noqa: ANN401 - the task's own
