@@ -29,7 +29,7 @@ names_option = click.option(
 _OURSELVES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z_.-]+?)\.?)(?::[0-9]{0,5})?", re.ASCII)
 _THREADS = 16
-_CONNECTIONS = 1000
+_CONNECTIONS = 500
 _SLOW = 30  # seconds for a client to say what it wants
 _BODY = 64 * 1024  # bytes
 _HEADERS = 32 * 1024  # bytes
@@ -102,6 +102,7 @@ def serve(application: WSGIApplication, host: str, port: int, what: str, prefix:
             max_request_body_size=_BODY,
             max_request_header_size=_HEADERS,
             clear_untrusted_proxy_headers=False,
+            asyncore_use_poll=True,
             log_socket_errors=False,
             ident="mysqllock",
             url_prefix=prefix,

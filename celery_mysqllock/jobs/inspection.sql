@@ -79,8 +79,9 @@ WHERE VARIABLE_NAME = 'INNODB_HISTORY_LIST_LENGTH';
 -- The rest are parts: what is asked of jobs, which jobs, and their order.
 
 -- name: ids
--- As jobs: the last column says what only Python reads.
-SELECT job.id, CASE WHEN %(is_deep)s THEN TRUE ELSE %(is_pythons)s END
+-- As jobs: the last column says what only Python reads, where a task is looked for.
+SELECT job.id, CASE WHEN %(task)s IS NULL THEN FALSE
+                    WHEN %(is_deep)s THEN TRUE ELSE %(is_pythons)s END
 FROM {jobs} AS job
 
 -- name: is_pythons

@@ -384,6 +384,19 @@ def test_as_process_1_it_passes_a_signal_on(
     assert process.wait(_PATIENCE) == 3
 
 
+@pytest.mark.parametrize("name", ["TERM", "INT"])
+def test_as_process_1_what_serves_ends_too(
+    contained: Callable[..., tuple[subprocess.Popen[str], int]], name: str
+) -> None:
+    number = getattr(signal, f"SIG{name}")
+    with handling(number, lambda *_: None):
+        process, inner = contained("web", "--port", "0")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("mysqllock web: http://")
+    os.kill(inner, number)
+    assert process.wait(_PATIENCE) == 0
+
+
 def test_as_process_1_it_ignores_what_nohup_ignores(
     url: str, contained: Callable[..., tuple[subprocess.Popen[str], int]]
 ) -> None:
