@@ -19,7 +19,7 @@ from celery_mysqllock.exceptions import (
     NoSuchSession,
 )
 from celery_mysqllock.jobs.registry import Registry
-from celery_mysqllock.mysql import Session, get_lock
+from celery_mysqllock.mysql import Session, get_lock, storable
 from celery_mysqllock.mysql.threads import start_thread
 from celery_mysqllock.settings import answer_time
 
@@ -84,7 +84,7 @@ class Consumer:
         self._on_lost = on_lost
         self._companion = companion
         self._table = table
-        self._name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._name = storable(name or f"{socket.gethostname()}:{os.getpid()}")
         self._queues: list[str] = []
         self._stopped = threading.Event()
 

@@ -17,7 +17,7 @@ import zlib
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from celery_mysqllock.mysql import NAME_LIMIT, Statements
+from celery_mysqllock.mysql import NAME_LIMIT, Statements, storable
 
 if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
@@ -69,18 +69,21 @@ def write_card(connection_id: int, card: Card) -> str:
 
 
 def read_card(session: Session, connection_id: int) -> Card | None:
-    """The card that another session shows, None when it shows none or not all of it yet."""
+    """The card that another session shows, None when it shows none that can be read (yet)."""
     head = _read(session, connection_id, 0, _HEAD)
     if not head[0]:
         return None
     text = _read(session, connection_id, _HEAD, _HEAD + head[0])
     if _head(text) != head:
         return None
-    pid, program, hostname, since, note, name = text.decode().split(_BETWEEN)
-    return Card(
-        *(int(pid) if pid else None, program or None, hostname or None),
-        *(datetime.fromtimestamp(int(since), timezone.utc), note or None, name or None),
-    )
+    try:
+        pid, program, hostname, since, note, name = text.decode().split(_BETWEEN)
+        return Card(
+            *(int(pid) if pid else None, program or None, hostname or None),
+            *(datetime.fromtimestamp(int(since), timezone.utc), note or None, name or None),
+        )
+    except (ValueError, OverflowError, OSError):
+        return None  # of another release, or somebody's own
 
 
 def _read(session: Session, connection_id: int, start: int, end: int) -> bytes:
@@ -106,4 +109,4 @@ def _head(text: bytes) -> bytes:
 
 
 def _cut(text: str, most: int) -> str:
-    return text.encode()[:most].decode(errors="ignore")
+    return storable(text).encode()[:most].decode(errors="ignore")

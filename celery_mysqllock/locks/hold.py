@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import LockLost, LockNotOwned
@@ -63,9 +64,11 @@ class Hold(ABC):
             if self.is_over:
                 return False
             self.loss = reason
-            logger.warning("The lock %r is lost: %s", self.name, reason)
             if self._on_lost is not None:
                 self._telling = start_thread(self._tell, "celery-mysqllock on_lost")
+        # a log's handler may be slow, or broken
+        with suppress(Exception):
+            logger.warning("The lock %r is lost: %s", self.name, reason)
         return True
 
     def _tell(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import ConnectionLost, DatabaseError
 from celery_mysqllock.locks.card import read_card
-from celery_mysqllock.mysql import Statements
+from celery_mysqllock.mysql import Statements, storable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -112,7 +112,9 @@ def _read_attributes(session: Session, connection_id: int) -> Process | None:
     pid = told.get("_pid")
     if pid is None and "program_name" not in told:
         return None
-    return Process(pid=int(pid) if pid else None, program=told.get("program_name"))
+    # whatever a program has said of itself
+    number = int(pid) if pid and pid.isdecimal() else None
+    return Process(pid=number, program=told.get("program_name"))
 
 
 def running_process() -> Process:
@@ -122,7 +124,8 @@ def running_process() -> Process:
 
 @lru_cache(maxsize=1)
 def _running_process(pid: int) -> Process:
-    program = Path(sys.argv[0] or sys.executable)
+    # a program that embeds Python may have no arguments, and not even a name
+    program = Path(next(iter(getattr(sys, "argv", ())), "") or sys.executable or "python")
     # python -m celery runs .../celery/__main__.py
     name = program.parent.name if program.stem == "__main__" else program.name
-    return Process(pid, name, socket.gethostname())
+    return Process(pid, storable(name), storable(socket.gethostname()))

@@ -6,14 +6,15 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import (
-    DatabaseError,
     LockError,
     LockLost,
     LockNotOwned,
     LockTimeout,
+    MySQLLockError,
 )
 from celery_mysqllock.locks.process import this_process
 from celery_mysqllock.mysql import lock_name
@@ -180,12 +181,13 @@ class Lock(ABC):
         except LockLost as lost:
             if error is None:
                 raise
-            logger.warning("%s (after %s)", lost, type(error).__name__)
+            with suppress(Exception):
+                logger.warning("%s (after %s)", lost, type(error).__name__)
 
     def _who(self) -> str:
         try:
             return str(self.holder() or "somebody who has just released it")
-        except DatabaseError as error:
+        except MySQLLockError as error:
             return f"somebody ({error})"
 
     # -- what is known ----------------------------------------------------------------------------

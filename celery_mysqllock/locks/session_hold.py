@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from celery_mysqllock.locks.pool import Pool
     from celery_mysqllock.locks.watch import Watch
     from celery_mysqllock.mysql import Session
+
+logger = logging.getLogger(__name__)
 
 # The part of session_timeout after which the server is asked for a sign of life.
 _PART = 3
@@ -203,8 +206,19 @@ class SessionHold(Hold):
         elif at >= self._alive_at + self._timeout / _PART:
             self._ask(None)
         elif not self._has_card and time.monotonic() > self.began + _WORTH_A_CARD:
-            self._has_more = True
-            self._has_card = self._ask(write_card(self.session.connection_id, self._card()))
+            self._show_card()
+
+    def _show_card(self) -> None:
+        try:
+            sql = write_card(self.session.connection_id, self._card())
+        except Exception:
+            # it would only tell people who holds the lock
+            self._has_card = True
+            with suppress(Exception):
+                logger.exception("The lock %r is held without telling by whom", self.name)
+            return
+        self._has_more = True
+        self._has_card = self._ask(sql)
 
     def _card(self) -> Card:
         process = running_process()

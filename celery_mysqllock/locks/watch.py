@@ -85,7 +85,8 @@ class Watch:
             try:
                 busy = self._round(bell, busy)
             except Exception:
-                logger.exception("The watch over the held locks failed; it goes on")
+                with contextlib.suppress(Exception):
+                    logger.exception("The watch over the held locks failed; it goes on")
                 # What failed may fail again at once.
                 threading.Event().wait(_ROUND)
 
@@ -103,7 +104,8 @@ class Watch:
             return what()
         except Exception as error:
             # One session must not take the watch from the others.
-            logger.exception("The watch over the lock %r failed", hold.name)
+            with contextlib.suppress(Exception):
+                logger.exception("The watch over the lock %r failed", hold.name)
             hold.give_up(f"its watch failed: {error!r}")
             self.discard(hold)
             return None

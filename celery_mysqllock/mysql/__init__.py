@@ -20,6 +20,7 @@ from celery_mysqllock.mysql.named_lock import (
 from celery_mysqllock.mysql.server import Server
 from celery_mysqllock.mysql.session import Session
 from celery_mysqllock.mysql.statements import Statements
+from celery_mysqllock.mysql.text import storable
 from celery_mysqllock.mysql.tls import Tls
 
 __all__ = [
@@ -39,5 +40,6 @@ __all__ = [
     "lock_name",
     "own_lock_name",
     "release_lock",
+    "storable",
     "used_by",
 ]

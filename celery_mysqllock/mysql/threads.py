@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import threading
@@ -33,7 +34,9 @@ def start_thread(
         try:
             run()
         except BaseException as error:
-            logger.critical("The thread %s has ended with an error", name, exc_info=True)
+            # a program's handler may fail, and what is to be ended waits for it
+            with contextlib.suppress(Exception):
+                logger.critical("The thread %s has ended with an error", name, exc_info=True)
             if on_crash is not None:
                 on_crash(error)
             if not isinstance(error, Exception):

@@ -9,6 +9,7 @@ from celery.exceptions import Reject, Retry
 from celery.utils.log import get_logger
 
 from celery_mysqllock.exceptions import MySQLLockError, OtherInstanceError
+from celery_mysqllock.tasks.informing import only_informing
 from celery_mysqllock.tasks.signals import lock_conflict
 
 if TYPE_CHECKING:
@@ -41,18 +42,20 @@ def answer_conflict(call: LockedCall, holder: Holder | None) -> Any:  # noqa: AN
         Reject: The job is put aside for a while, and keeps its place in the line of its key.
     """
     options, task, request = call.rule.options, call.task, call.request
-    lock_conflict.send(
-        sender=task,
-        name=call.lock.name,
-        task_id=request.id,
-        waited=call.lock.waited,
-        holder=holder,
-    )
-    logger.info(
-        "Task %s[%s] did not get the lock %r, on_conflict=%s: it is held by %s",
-        *(task.name, request.id, call.lock.name, options.on_conflict),
-        holder or "another instance",
-    )
+    with only_informing():
+        lock_conflict.send(
+            sender=task,
+            name=call.lock.name,
+            task_id=request.id,
+            waited=call.lock.waited,
+            holder=holder,
+        )
+    with only_informing():
+        logger.info(
+            "Task %s[%s] did not get the lock %r, on_conflict=%s: it is held by %s",
+            *(task.name, request.id, call.lock.name, options.on_conflict),
+            holder or "another instance",
+        )
     if options.on_conflict == "skip":
         return options.skip_result
     if callable(options.on_conflict):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.log import get_logger
 from celery.utils.threads import get_ident
 
-from celery_mysqllock.exceptions import LockLost, LockNotOwned
+from celery_mysqllock.exceptions import LockLost, LockNotOwned, MySQLLockError
 from celery_mysqllock.tasks.configuration import lock_settings
 from celery_mysqllock.tasks.conflict import answer_conflict
+from celery_mysqllock.tasks.informing import only_informing
 from celery_mysqllock.tasks.loss import Loss
 from celery_mysqllock.tasks.signals import lock_acquired, lock_released
 
@@ -118,7 +119,7 @@ class LockedCall:
             try:
                 acquired = self._acquire()
                 if not acquired:
-                    return answer_conflict(self, self.lock.holder())
+                    return answer_conflict(self, self._holder())
                 self._tell_acquired()
                 _active[place] = self
                 self._loss.begin(self.lock)
@@ -153,9 +154,15 @@ class LockedCall:
         wait = self.rule.options.wait
         if self.lock.acquire(wait=wait):
             return True
-        if wait is None or wait >= GRACE or not self._may_have_ended(self.lock.holder()):
+        if wait is None or wait >= GRACE or not self._may_have_ended(self._holder()):
             return False
         return bool(self.lock.acquire(wait=GRACE))
+
+    def _holder(self) -> Holder | None:
+        """Who has the lock, None also when the server does not tell."""
+        with contextlib.suppress(MySQLLockError):
+            return self.lock.holder()
+        return None
 
     def _may_have_ended(self, holder: Holder | None) -> bool:
         """Whether the holder may be an earlier attempt, or job, that is about to let go."""
@@ -172,11 +179,13 @@ class LockedCall:
 
     def _tell_acquired(self) -> None:
         name, waited = self.lock.name, self.lock.waited
-        logger.debug(
-            "Task %s[%s] has the lock %r after %.3fs",
-            *(self.task.name, self.request.id, name, waited or 0.0),
-        )
-        lock_acquired.send(sender=self.task, name=name, task_id=self.request.id, waited=waited)
+        with only_informing():
+            logger.debug(
+                "Task %s[%s] has the lock %r after %.3fs",
+                *(self.task.name, self.request.id, name, waited or 0.0),
+            )
+        with only_informing():
+            lock_acquired.send(sender=self.task, name=name, task_id=self.request.id, waited=waited)
 
     def _release(self, *, ok: bool) -> None:
         name = self.lock.name
@@ -186,14 +195,16 @@ class LockedCall:
             self._loss.found_at_the_end(self.lock, error, ok=ok)
             return
         held = self.lock.held_for
-        logger.debug(
-            "Task %s[%s] has released the lock %r after %.3fs",
-            *(self.task.name, self.request.id, name, held or 0.0),
-        )
-        lock_released.send(
-            sender=self.task,
-            name=name,
-            task_id=self.request.id,
-            waited=self.lock.waited,
-            held=held,
-        )
+        with only_informing():
+            logger.debug(
+                "Task %s[%s] has released the lock %r after %.3fs",
+                *(self.task.name, self.request.id, name, held or 0.0),
+            )
+        with only_informing():
+            lock_released.send(
+                sender=self.task,
+                name=name,
+                task_id=self.request.id,
+                waited=self.lock.waited,
+                held=held,
+            )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from celery.utils.log import get_logger
 
 from celery_mysqllock.exceptions import LockLost
+from celery_mysqllock.tasks.informing import only_informing
 from celery_mysqllock.tasks.interrupt import interrupt_here
 from celery_mysqllock.tasks.signals import lock_lost
 
@@ -71,22 +72,29 @@ class Loss:
             self._lost, running = True, self._running
         if running and self._interrupt is not None:
             self._interrupt.fire(self.error(lock))
-        logger.error(
-            "Task %s[%s] has lost the lock %r after %.3fs: %s",
-            *(self._task.name, self._task_id, lock.name, lock.held_for or 0.0),
-            _CONSEQUENCE[self._on_lost] if running else "its body has just ended",
-        )
-        lock_lost.send(
-            sender=self._task,
-            name=lock.name,
-            task_id=self._task_id,
-            waited=lock.waited,
-            held=lock.held_for,
-        )
-        if self._on_lost == "terminate" and self._running:
-            # Nothing in the process can catch it, and Celery sees WorkerLostError. The body may
-            # end just now, but not its release: that waits for the thread that runs this.
-            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            self._tell(lock, running=running)
+        finally:
+            if self._on_lost == "terminate" and self._running:
+                # Nothing in the process can catch it, and Celery sees WorkerLostError. The body may
+                # end just now, but not its release: that waits for the thread that runs this.
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def _tell(self, lock: MySQLLock | MemoryLock, *, running: bool) -> None:
+        with only_informing():
+            logger.error(
+                "Task %s[%s] has lost the lock %r after %.3fs: %s",
+                *(self._task.name, self._task_id, lock.name, lock.held_for or 0.0),
+                _CONSEQUENCE[self._on_lost] if running else "its body has just ended",
+            )
+        with only_informing():
+            lock_lost.send(
+                sender=self._task,
+                name=lock.name,
+                task_id=self._task_id,
+                waited=lock.waited,
+                held=lock.held_for,
+            )
 
     def found_at_the_end(self, lock: MySQLLock | MemoryLock, error: LockLost, *, ok: bool) -> None:
         """The release found that the lock was lost before the body ended.

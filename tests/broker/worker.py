@@ -40,7 +40,7 @@ class Worker:
 
     @property
     def log(self) -> str:
-        return self._log.read_text()
+        return self._log.read_text(errors="replace")
 
     @property
     def has_ended(self) -> bool:
