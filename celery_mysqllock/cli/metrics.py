@@ -93,6 +93,9 @@ def _at_metrics(application: WSGIApplication) -> WSGIApplication:
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ.get("PATH_INFO") != "/metrics":
             return plain(start_response, "404 Not Found", "The metrics are at /metrics.\n")
-        return application(environ, start_response)
+        if environ.get("REQUEST_METHOD") != "HEAD":
+            return application(environ, start_response)
+        list(application({**environ, "REQUEST_METHOD": "GET"}, start_response))
+        return []
 
     return answer

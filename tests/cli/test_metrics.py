@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from celery import Celery
@@ -157,6 +157,8 @@ def test_it_is_scraped_over_http(session: Session) -> None:
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
             found = samples(answer.read().decode())
         assert found["mysqllock_queue_jobs", "emails", "ready"] == 2
+        with urlopen(Request(f"{site.url}metrics", method="HEAD")) as answer:  # noqa: S310 - our own
+            assert (answer.status, answer.read()) == (200, b"")
         with pytest.raises(HTTPError, match="404"):
             urlopen(site.url)  # noqa: S310 - our own server
         assert site.ended() == 0
