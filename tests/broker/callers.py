@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pymysql
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
 class Caller(Protocol):
     """A program with a connection of its own."""
 
+    connection: Any
+
     def transaction(self) -> Any:
         """The block of one transaction, in which tasks are sent too."""
 
     def order(self, entry: str) -> None:
         """Write a row of the program's own."""
+
+    def leave_rows_unread(self) -> None:
+        """Begin to read rows one by one from the server."""
 
 
 def has_mysqlclient() -> bool:
@@ -39,6 +45,7 @@ def has_mysqlclient() -> bool:
 needs_mysqlclient = pytest.mark.skipif(
     not has_mysqlclient(), reason="mysqlclient is not installed; pip install --group mysqlclient"
 )
+MANY_ROWS = "SELECT 1 FROM information_schema.columns LIMIT 1000"
 ORDER = "INSERT INTO orders VALUES (%(entry)s)"
 
 
@@ -56,13 +63,26 @@ def login(url: str) -> dict[str, Any]:
     }
 
 
-class Plain:
-    """A connection of a driver."""
+def _leave_unread(connection: Any) -> Any:
+    """The cursor of a driver's connection that has begun to read."""
+    package = type(connection).__module__.partition(".")[0]
+    cursor = connection.cursor(import_module(f"{package}.cursors").SSCursor)
+    cursor.execute(MANY_ROWS)
+    cursor.fetchone()
+    return cursor
 
-    def __init__(self, url: str, driver: str, **options: Any) -> None:
+
+class Plain:
+    """A connection of a driver, or what wraps one."""
+
+    def __init__(
+        self, url: str, driver: str, wrap: Callable[[Any], Any] | None = None, **options: Any
+    ) -> None:
         # it need not be installed
         module = import_module("MySQLdb") if driver == "mysqldb" else pymysql
-        self.connection: Any = module.connect(**login(url), **options)
+        connection = module.connect(**login(url), **options)
+        self.connection: Any = connection if wrap is None else wrap(connection)
+        self._unread: Any = None
 
     def transaction(self) -> Any:
         return celery_mysqllock.transaction(self.connection)
@@ -70,6 +90,9 @@ class Plain:
     def order(self, entry: str) -> None:
         with self.connection.cursor() as cursor:
             cursor.execute(ORDER, {"entry": entry})
+
+    def leave_rows_unread(self) -> None:
+        self._unread = _leave_unread(self.connection.cursor().connection)
 
 
 class SQLAlchemy:
@@ -89,6 +112,7 @@ class SQLAlchemy:
         self.engine = sqlalchemy.create_engine(address, connect_args=given, **options)
         self.connection: Any = None
         self._core = core
+        self._unread: Any = None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -102,6 +126,15 @@ class SQLAlchemy:
         connection = self.connection if self._core else self.connection.connection()
         connection.exec_driver_sql(ORDER, {"entry": entry})
 
+    def leave_rows_unread(self) -> None:
+        import sqlalchemy  # noqa: PLC0415
+
+        rows = self.connection.execute(
+            sqlalchemy.text(MANY_ROWS), execution_options={"yield_per": 10}
+        )
+        self._unread = iter(rows)
+        next(self._unread)
+
 
 class Django:
     """Django's connection, in ``atomic``."""
@@ -111,6 +144,7 @@ class Django:
         from django.db import connection  # noqa: PLC0415 - it has to be configured first
 
         self.connection = connection
+        self._unread: Any = None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -122,6 +156,26 @@ class Django:
     def order(self, entry: str) -> None:
         with self.connection.cursor() as cursor:
             cursor.execute(ORDER, {"entry": entry})
+
+    def leave_rows_unread(self) -> None:
+        self._unread = _leave_unread(self.connection.connection)
+
+
+def _opentelemetry(connection: Any) -> Any:
+    module = import_module("opentelemetry.instrumentation.pymysql")
+    return module.PyMySQLInstrumentor().instrument_connection(connection)
+
+
+def _ddtrace(connection: Any) -> Any:
+    return import_module("ddtrace.contrib.internal.pymysql.patch").patch_conn(connection)
+
+
+def has_package(name: str) -> bool:
+    """Whether it can be imported."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def configure_django(url: str, driver: str, **options: Any) -> None:
@@ -158,9 +212,29 @@ KINDS: dict[str, Callable[[str], Caller]] = {
     "Connection, mysqlclient": lambda url: SQLAlchemy(url, "mysqldb", core=True),
     "Django, PyMySQL": lambda url: Django(url, "pymysql"),
     "Django, mysqlclient": lambda url: Django(url, "mysqldb"),
+    "OpenTelemetry, PyMySQL": lambda url: Plain(url, "pymysql", _opentelemetry),
+    "ddtrace, PyMySQL": lambda url: Plain(url, "pymysql", _ddtrace),
 }
+_NEEDS = {
+    "OpenTelemetry": "opentelemetry.instrumentation.pymysql",
+    "ddtrace": "ddtrace",
+}
+
+
+def is_installed(kind: str) -> bool:
+    """Whether there is what it needs."""
+    package = _NEEDS.get(kind.partition(",")[0])
+    if "mysqlclient" in kind:
+        return has_mysqlclient()
+    return package is None or has_package(package)
+
+
 #: The same, for ``pytest.mark.parametrize``.
 EACH_KIND = [
-    pytest.param(kind, marks=[needs_mysqlclient] if "mysqlclient" in kind else [], id=kind)
+    pytest.param(
+        kind,
+        marks=pytest.mark.skipif(not is_installed(kind), reason="its package is not installed"),
+        id=kind,
+    )
     for kind in KINDS
 ]

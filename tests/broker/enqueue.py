@@ -5,13 +5,18 @@ Each transaction writes an order and sends a task, both named after the outcome 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from celery import Celery
+
+import celery_mysqllock
 from celery_mysqllock.broker.sessions import Sessions
+from celery_mysqllock.exceptions import TransactionError
 from tests.broker.app import URL, note, once
 from tests.broker.callers import KINDS
 
@@ -28,6 +33,9 @@ OUTCOMES = {
     "killed before the INSERT": False,
     "killed after the INSERT": False,
     "killed after the COMMIT": True,
+    "refused, as the task has another broker": False,
+    "refused, as rows are not read yet": False,
+    "exception in an async def": False,
 }
 #: One more thing to do: a unique task, twice, and another one.
 UNIQUE = "unique"
@@ -44,6 +52,9 @@ def die(*_: object) -> None:
 
 def bring_about(outcome: str, caller: Caller) -> None:
     """Do one transaction that ends so."""
+    if outcome in _REFUSED:
+        bring_about_refusal(outcome, caller)
+        return
     how, _, when = outcome.partition(" ")
     fail: Callable[[], None] = die if how == "killed" else _raise
     if when == "after the COMMIT":
@@ -56,6 +67,37 @@ def bring_about(outcome: str, caller: Caller) -> None:
         assert task_id
         if when == "after the INSERT":
             fail()
+
+
+def bring_about_refusal(outcome: str, caller: Caller) -> None:
+    """Do one transaction that is left with an error after its INSERT."""
+    with suppress(OutOfStockError, TransactionError), caller.transaction():
+        caller.order(outcome)
+        note.delay(outcome)
+        _REFUSED[outcome](caller)
+        # not rolled back: the table would show it
+        note.delay(outcome)
+
+
+def _send_elsewhere(_: Caller) -> None:
+    other = Celery("elsewhere", broker="memory://", set_as_current=False)
+    other.send_task("ship")
+
+
+def _fail_in_async(caller: Caller) -> None:
+    @celery_mysqllock.transaction(caller.connection)
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise OutOfStockError
+
+    asyncio.run(fail())
+
+
+_REFUSED: dict[str, Callable[[Caller], None]] = {
+    "refused, as the task has another broker": _send_elsewhere,
+    "refused, as rows are not read yet": lambda caller: caller.leave_rows_unread(),
+    "exception in an async def": _fail_in_async,
+}
 
 
 def send_unique(caller: Caller) -> None:
