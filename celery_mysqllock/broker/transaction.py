@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import threading
 from contextlib import ExitStack
 from contextvars import ContextVar
@@ -125,7 +126,7 @@ class Transaction:
         self.borrowed: Borrowed | None = None
         self.around: Transaction | None = None
         self._exit = ExitStack()
-        self._thread = 0
+        self._thread = (0, 0)
         self._jobs: dict[Sessions, EnlistedJobs] = {}
 
     # -- the block --------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ class Transaction:
         self.around = _current.get()
         while self.around is not None and self.around.is_over:
             self.around = self.around.around
-        self._thread = threading.get_ident()
+        self._thread = (os.getpid(), threading.get_ident())
         borrowed = borrow(self._connection)
         self._exit.enter_context(borrowed.block(list(self._enclosing())))
         self.borrowed = borrowed
@@ -212,12 +213,13 @@ class Transaction:
         """Do nothing in the thread of the block.
 
         Raises:
-            TransactionError: This is another thread or greenlet, to which the context was copied.
+            TransactionError: This is another thread, greenlet or forked process, to which the
+                context was copied.
         """
-        if threading.get_ident() != self._thread:
+        if (os.getpid(), threading.get_ident()) != self._thread:
             raise TransactionError(
-                "The transaction is another thread's, and so is its connection. Send the task in "
-                "the thread of the block, or run this one in a context of its own."
+                "The transaction is another thread's or process's, and so is its connection. Send "
+                "the task in the thread of the block, or run this one in a context of its own."
             )
 
 
@@ -255,8 +257,9 @@ def _check_decorated(function: Any) -> None:  # noqa: ANN401 - whatever was deco
 def _check_result(function: Any, result: Any) -> None:  # noqa: ANN401
     """Refuse what only begins when the block has ended, by whatever wrapper it came."""
     if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
-        if inspect.iscoroutine(result) or inspect.isgenerator(result):
-            result.close()
+        for end in ("close", "cancel"):  # a coroutine or generator, or what runs one
+            if callable(getattr(result, end, None)):
+                getattr(result, end)()
         raise TransactionError(
             f"{getattr(function, '__qualname__', function)!s} returned a "
             f"{type(result).__name__}, whose body would run after the block. Put "

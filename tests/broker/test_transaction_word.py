@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import os
 import threading
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -447,6 +448,36 @@ def test_yield_per_of_sqlalchemy_is_refused(
         for row in rows:
             note.delay(row[0])
     assert sent(session) == []
+
+
+def test_results_of_a_procedure_are_not_thrown_away(session: Session) -> None:
+    session.execute("CREATE PROCEDURE two_results() BEGIN SELECT 1; SELECT 2; END")
+    caller = Plain(session.address.url(), "pymysql")
+    with caller.transaction(), caller.connection.cursor() as cursor:
+        cursor.callproc("two_results")
+        assert cursor.fetchall() == ((1,),)
+        with pytest.raises(TransactionError, match="not read yet"):
+            note.delay("refused")
+        assert cursor.nextset()
+        assert cursor.fetchall() == ((2,),)
+        # what is left says no more than that it has ended
+        note.delay("kept")
+    assert sent(session) == ["kept"]
+    caller.connection.close()
+
+
+def test_a_forked_child_is_not_in_the_block(plain: Plain, session: Session) -> None:
+    with plain.transaction():
+        note.delay("parent")
+        child = os.fork()
+        if not child:
+            try:
+                note.delay("child")
+            except TransactionError:
+                os._exit(0)
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+    assert sent(session) == ["parent"]
 
 
 @pytest.mark.usefixtures("orders")

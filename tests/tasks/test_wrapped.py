@@ -76,6 +76,22 @@ DDTRACE = """
 from ddtrace.contrib.internal.celery.patch import patch
 patch()
 """
+NEW_RELIC = """
+import newrelic.agent
+newrelic.agent.initialize()
+"""
+ELASTIC = """
+import elasticapm
+from elasticapm.contrib.celery import register_exception_tracking, register_instrumentation
+client = elasticapm.Client(service_name="proj", disable_send=True)
+elasticapm.instrument()
+register_exception_tracking(client)
+register_instrumentation(client)
+"""
+OPENTELEMETRY = """
+from opentelemetry.instrumentation.celery import CeleryInstrumentor
+CeleryInstrumentor().instrument()
+"""
 OWN = """
 from celery.app import trace
 import celery.app.task
@@ -101,8 +117,24 @@ def url(server: Any) -> str:
 
 @pytest.mark.parametrize(
     ("package", "wrapping"),
-    [("sentry_sdk", SENTRY), ("ddtrace", DDTRACE), ("celery", OWN), ("celery", "")],
-    ids=["Sentry", "ddtrace", "one that copies no attribute", "none"],
+    [
+        ("sentry_sdk", SENTRY),
+        ("ddtrace", DDTRACE),
+        ("newrelic", NEW_RELIC),
+        ("elasticapm", ELASTIC),
+        ("opentelemetry.instrumentation.celery", OPENTELEMETRY),
+        ("celery", OWN),
+        ("celery", ""),
+    ],
+    ids=[
+        "Sentry",
+        "ddtrace",
+        "New Relic",
+        "Elastic",
+        "OpenTelemetry",
+        "one that copies no attribute",
+        "none",
+    ],
 )
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_wrapper_round_run_changes_no_key(

@@ -22,7 +22,7 @@ _KEEP = "DO LAST_INSERT_ID(%(id)s)"
 _UNREAD = (
     "The connection has rows of another statement that are not read yet (SSCursor, yield_per or "
     "stream_results), and another statement would throw them away. Read them to the end first, "
-    "such as with fetchall(), or read on another connection."
+    "such as with fetchall() or nextset(), or read on another connection."
 )
 _OUT_OF_SYNC = 2014
 #: Each driver's connection, and the numbers of the two sessions that were found on one server.

@@ -6,9 +6,11 @@ one fails, in the middle of a transaction.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 _DRIVERS = frozenset({"pymysql", "MySQLdb"})
+_HEADER = 4  # bytes before each packet: its length and its place in the answer
 _ABILITIES = ("cursor", "commit", "rollback", "autocommit", "get_autocommit", "thread_id")
 
 
@@ -31,12 +33,27 @@ def driver_connection_of(connection: Any) -> Any:  # noqa: ANN401 - of any kind
 
 
 def has_unread_rows(connection: Any) -> bool:  # noqa: ANN401 - a driver's
-    """Whether another statement has rows that are still to be read (PyMySQL's SSCursor).
+    """Whether another statement has rows that are still to be read.
 
-    PyMySQL would throw them away for the next statement. mysqlclient refuses that one, with error
-    2014.
+    Those of an unbuffered cursor (SSCursor), or of a procedure with several results. PyMySQL would
+    throw them away for the next statement. mysqlclient refuses that one, with error 2014.
     """
-    return bool(getattr(getattr(connection, "_result", None), "unbuffered_active", False))
+    result = getattr(connection, "_result", None)
+    if getattr(result, "unbuffered_active", False):
+        return True
+    return bool(getattr(result, "has_next", False)) and not _ends_next(connection)
+
+
+def _ends_next(connection: Any) -> bool:  # noqa: ANN401 - PyMySQL's
+    """Whether all that comes is the word that a procedure has ended."""
+    protocol: Any = sys.modules["pymysql.protocol"]
+    peek = getattr(getattr(connection, "_rfile", None), "peek", None)
+    come = b"" if peek is None else peek(_HEADER + 1)
+    end = _HEADER + int.from_bytes(come[: _HEADER - 1], "little")
+    if len(come) < _HEADER or len(come) < end:
+        return False
+    packet = protocol.MysqlPacket(come[_HEADER:end], "utf8mb4")
+    return packet.is_ok_packet() and not protocol.OKPacketWrapper(packet).has_next
 
 
 def _is_of_driver(connection: object) -> bool:
