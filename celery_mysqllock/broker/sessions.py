@@ -152,13 +152,15 @@ class Sessions:
                 # the transaction may have taken longer than this connection was kept
                 with Session(self.address) as session:
                     news.tell(self._job_table(session))
-        except MySQLLockError as error:
-            logger.warning(
-                "Jobs are committed, and found within polling_interval (%g s), as nobody could be "
-                "rung: %s",
-                self._settings.polling_interval,
-                error,
-            )
+        except Exception as error:  # noqa: BLE001 - who committed is not to be told that it failed
+            # a program's log handler may fail, too
+            with contextlib.suppress(Exception):
+                logger.warning(
+                    "Jobs are committed, and found within polling_interval (%g s), as nobody could "
+                    "be rung: %s",
+                    self._settings.polling_interval,
+                    error,
+                )
 
     @property
     def consumes(self) -> bool:

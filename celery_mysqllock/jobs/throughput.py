@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from celery_mysqllock.jobs.job import ClaimedJob, Settlement
+
+logger = logging.getLogger(__name__)
 
 # Seconds between two writes. Each goes with a transaction that there is anyway.
 _INTERVAL = 1.0
@@ -29,6 +32,7 @@ class Throughput:
         self._queues: dict[int, str] = {}
         self._ended: Counter[str] = Counter()
         self._next_write = clock()
+        self._gave_up = False
 
     @property
     def is_pending(self) -> bool:
@@ -53,12 +57,20 @@ class Throughput:
                 queue = self._queues.pop(job_id, None)
                 if queue is not None:
                     self._ended[queue] += 1
+            if self._gave_up:
+                self._ended.clear()
             now = self._clock()
             if not self._ended or now < self._next_write:
                 return {}
             self._next_write = now + _INTERVAL
             ended, self._ended = self._ended, Counter()
             return ended
+
+    def give_up(self, why: Exception) -> None:
+        """The server does not take it: count no more."""
+        with self._mutex:
+            self._gave_up = True
+        logger.warning("The jobs that end are not counted: %s", why)
 
     def put_back(self, ended: Mapping[str, int]) -> None:
         """It could not be written."""
