@@ -54,6 +54,10 @@ class LoginRefused(DatabaseError):
     """The server refused the login. Check user, password and the hosts this user may come from."""
 
 
+class UnverifiedServer(LoginRefused):
+    """The server asks for the password in a way that lets an impostor read it. Nothing was sent."""
+
+
 class UnknownDatabase(DatabaseError):
     """The database in the URL does not exist. Create it, or correct the URL."""
 

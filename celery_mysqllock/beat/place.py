@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.broker.address import read_broker_settings
 from celery_mysqllock.exceptions import SettingsError
-from celery_mysqllock.mysql import Address, Tls
+from celery_mysqllock.mysql import Address
 from celery_mysqllock.settings import BrokerSettings
-from celery_mysqllock.tasks.configuration import broker_url, lock_settings
+from celery_mysqllock.tasks.configuration import broker_addresses, lock_settings
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -22,16 +22,17 @@ class Place:
     """The database of the schedule.
 
     Attributes:
-        address: Where it is.
+        addresses: Where it is; several servers where the broker is a list, of which the first that
+            takes writes is used.
         table: The job table's name, with which the names of the schedule's tables begin.
         locks: How the lock is held.
-        broker: The mysql:// URL of the broker that is in the same database, None for another one.
+        has_jobs: Whether the broker's job table is in the same database.
     """
 
-    address: Address
+    addresses: list[Address]
     table: str
     locks: LockSettings
-    broker: str | None
+    has_jobs: bool
 
 
 def find_place(app: Celery) -> Place:
@@ -40,17 +41,14 @@ def find_place(app: Celery) -> Place:
     Raises:
         SettingsError: A setting is wrong, or neither is a database.
     """
-    broker, locks = broker_url(app), lock_settings(app)
-    if broker is None:
-        if (locks.url or "").startswith("memory://"):
-            raise SettingsError(
-                "mysqllock_url='memory://' is for tests of tasks; a beat keeps its schedule in a "
-                "database. Set mysqllock_url to mysql://user:password@host:3306/database, or use "
-                "Celery's own scheduler."
-            )
-        address = Address.parse(locks.url or "")
-        return Place(address, BrokerSettings.table, locks, None)
-    address = Address.parse(broker)
-    tls = Tls.read(app.conf.broker_use_ssl, "broker_use_ssl") or address.tls
-    settings = read_broker_settings(app.conf.broker_transport_options or {})
-    return Place(replace(address, tls=tls), settings.table, locks, broker)
+    brokers, locks = broker_addresses(app), lock_settings(app)
+    if brokers:
+        settings = read_broker_settings(app.conf.broker_transport_options or {})
+        return Place(brokers, settings.table, locks, has_jobs=True)
+    if (locks.url or "").startswith("memory://"):
+        raise SettingsError(
+            "mysqllock_url='memory://' is for tests of tasks; a beat keeps its schedule in a "
+            "database. Set mysqllock_url to mysql://user:password@host:3306/database, or use "
+            "Celery's own scheduler."
+        )
+    return Place([Address.parse(locks.url or "")], BrokerSettings.table, locks, has_jobs=False)

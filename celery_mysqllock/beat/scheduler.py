@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from celery_mysqllock.exceptions import (
     LockLost,
     MultiPrimaryServer,
     MySQLLockError,
+    ReadOnlyServer,
 )
 from celery_mysqllock.jobs import EphemeralQueues, JobTable, LockNames, Schedule
 from celery_mysqllock.jobs.schedule import check_schedule
@@ -77,7 +78,7 @@ class Scheduler(CeleryScheduler):
         self._place = find_place(self.app)
         self._settings = configured(self.app, BeatSettings, "mysqllock_beat_{name}")
         self._configured()  # what is wrong in it is seen at the start
-        with suppress(CannotConnect), Session(self._place.address) as session:
+        with suppress(CannotConnect), self._open_first() as session:
             check_schedule(session, self._place.table)
 
     # -- Celery's turns ---------------------------------------------------------------------------
@@ -111,13 +112,29 @@ class Scheduler(CeleryScheduler):
         self._step_down()
         super().close()
 
+    def _open_first(self) -> Session:
+        """A session with the first server that answers and takes writes; the last one in any case.
+
+        Raises:
+            CannotConnect: It does not answer.
+            LoginRefused, UnknownDatabase, MissingPrivilege: One says no.
+        """
+        *firsts, last = self._place.addresses
+        for address in firsts:
+            with suppress(CannotConnect, ConnectionLost, ReadOnlyServer), ExitStack() as stack:
+                session = stack.enter_context(Session(address))
+                JobTable(session, self._place.table).check_writable()
+                stack.pop_all()
+                return session
+        return Session(last).open()
+
     def _new_lock(self) -> MySQLLock:
         place = self._place
-        with Session(place.address) as session:
-            name = LockNames.of(session, place.table).beat
+        with self._open_first() as session:
+            name, self._server = LockNames.of(session, place.table).beat, session.address
         return MySQLLock(
             name,
-            url=place.address,
+            url=self._server,
             session_timeout=place.locks.session_timeout,
             note="beat",
             allow_multi_primary=place.locks.allow_multi_primary,
@@ -129,6 +146,7 @@ class Scheduler(CeleryScheduler):
             if lock.owned():
                 return True
             self._lose("its session has ended")
+            return False
         # whole seconds, and not longer than somebody who wants to stop this thread may wait
         wait = min(_IN_LINE, math.ceil(self.max_interval)) if self._is_standby else 0
         if not lock.acquire(wait):
@@ -145,7 +163,7 @@ class Scheduler(CeleryScheduler):
         place, session = self._place, lock.session
         schedule = Schedule(session, place.table, lock.name)
         sending: Sending = AfterClaim(schedule, self._ensure_connected, self.publish)
-        if place.broker is not None:
+        if place.has_jobs:
             sending = InTransaction(
                 schedule,
                 JobTable(session, place.table),
@@ -181,6 +199,8 @@ class Scheduler(CeleryScheduler):
         if self._lock is not None:
             with suppress(MySQLLockError):
                 self._lock.release()
+        # another server may be the one that takes writes now
+        self._lock = None
 
     @property
     def _own_lock(self) -> MySQLLock:
@@ -201,10 +221,10 @@ class Scheduler(CeleryScheduler):
     @cached_property
     def connection(self) -> Any:  # noqa: ANN401 - kombu's
         """The connection to the broker; into an outbox, where that is the schedule's database."""
-        if self._place.broker is None:
+        if not self._place.has_jobs:
             return self.app.connection_for_write()
         # That server alone: a connection that switches to another URL is no outbox any more.
-        return self.app.connection(self._place.broker, transport=OutboxTransport)
+        return self.app.connection(self._server.url(), transport=OutboxTransport)
 
     def outbox(self) -> Outbox:
         """What was published into this beat's outbox."""

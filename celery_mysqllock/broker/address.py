@@ -43,6 +43,7 @@ def address_of(client: Connection) -> Address:
         database=(client.virtual_host or "").strip("/"),
         unix_socket=host if is_path else None,
         connect_timeout=_timeout(client),
+        login_method=client.login_method,
     ).checked()
     return replace(address, tls=Tls.read(client.ssl, "broker_use_ssl"))
 
@@ -109,8 +110,9 @@ def _in_parts(parameters: dict[str, Any]) -> dict[str, Any]:
         password=address.password,
         virtual_host=address.database,
         connect_timeout=address.connect_timeout,
+        login_method=address.login_method or parts.get("login_method"),
     )
-    if address.tls and not parts.get("ssl"):
+    if address.tls:
         parts["ssl"] = address.tls.as_options()
     return parts
 

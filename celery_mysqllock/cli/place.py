@@ -14,9 +14,9 @@ from celery_mysqllock.broker.address import read_broker_settings
 from celery_mysqllock.cli.process import leave_stdout
 from celery_mysqllock.exceptions import MySQLLockError, SettingsError
 from celery_mysqllock.jobs import Control, Inspection, LockNames, Migrations
-from celery_mysqllock.mysql import Address, Session, Tls
+from celery_mysqllock.mysql import Address, Session
 from celery_mysqllock.settings import BrokerSettings, LockSettings, check_identifier
-from celery_mysqllock.tasks.configuration import broker_url, lock_settings
+from celery_mysqllock.tasks.configuration import broker_addresses, lock_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,16 +67,13 @@ class Place:
             return [Address.parse(self.url)]
         if self.app is None:
             raise SettingsError(_NOWHERE)
-        configured = self.app.conf.broker_write_url or ""
-        urls = configured.split(";") if isinstance(configured, str) else list(configured)
-        if not all(url.startswith("mysql://") for url in urls):
+        found = broker_addresses(self.app)
+        if not found:
             raise SettingsError(
                 "broker_url names no MySQL database, so there is no job table. Set it to "
                 "mysql://user:password@host:3306/database."
             )
-        tls = Tls.read(self.app.conf.broker_use_ssl, "broker_use_ssl")
-        found = [Address.parse(url) for url in urls]
-        return [address if address.tls else replace(address, tls=tls) for address in found]
+        return found
 
     def namespace(self, session: Session) -> str | None:
         """The namespace of the app's broker, None when a URL was given instead of an app."""
@@ -87,7 +84,7 @@ class Place:
     @property
     def table_beside_locks(self) -> str:
         """The job table whose name the beat's lock has; the default one beside another broker."""
-        is_broker_ours = self.app is None or broker_url(self.app) is not None
+        is_broker_ours = self.app is None or bool(broker_addresses(self.app))
         return self.settings.table if is_broker_ours else BrokerSettings.table
 
     @property

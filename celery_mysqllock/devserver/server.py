@@ -21,6 +21,7 @@ from celery_mysqllock.devserver.options import HOST, server_options
 from celery_mysqllock.devserver.template import new_data
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.mysql import Address, Session
+from celery_mysqllock.mysql.address import SERVER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +76,8 @@ class DevServer:
             user=USER,
             password=secrets.token_hex(16),
             port=_free_port(),
+            # one without TLS asks for the password in this way, and it is this process's own
+            login_method=SERVER_KEY if "--tls-version=" in options else None,
         )
 
     @property

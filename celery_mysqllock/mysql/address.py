@@ -11,7 +11,10 @@ from celery_mysqllock.mysql.tls import Tls
 DEFAULT_PORT = 3306
 DEFAULT_CONNECT_TIMEOUT = 5.0
 _FORM = "mysql://user:password@host:3306/database"
-_QUERY_OPTIONS = ("connect_timeout", "unix_socket")
+#: The options of MySQL's clients that have them give the password to a server that asks for it in
+#: a way that an impostor could read: in clear text, or encrypted with a key of the server's own.
+CLEARTEXT, SERVER_KEY = "enable-cleartext-plugin", "get-server-public-key"
+_QUERY_OPTIONS = ("connect_timeout", "unix_socket", "login_method")
 _TLS_OPTIONS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_mode")
 
 
@@ -30,6 +33,8 @@ class Address:
         unix_socket: Path of a socket file; when given, host and port are not used.
         connect_timeout: Seconds to wait for a connection.
         tls: How the connection is encrypted; None for if the server can, but not on a socket file.
+        login_method: ``CLEARTEXT`` or ``SERVER_KEY`` to trust a server in that way which has not
+            been verified; None to refuse it.
     """
 
     host: str
@@ -40,6 +45,7 @@ class Address:
     unix_socket: str | None = None
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
     tls: Tls | None = None
+    login_method: str | None = None
 
     @classmethod
     def parse(cls, url: str, *, connect_timeout: float = DEFAULT_CONNECT_TIMEOUT) -> Address:
@@ -47,8 +53,8 @@ class Address:
 
         Reserved characters in user, password and database are percent-encoded, as in any URL.
         The query may hold ``unix_socket`` (a path), ``connect_timeout`` (seconds, else what the
-        caller says), and ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key`` as MySQL's own
-        clients take them; see ``Tls``.
+        caller says), ``login_method``, and ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``
+        as MySQL's own clients take them; see ``Tls``.
 
         Raises:
             SettingsError: The URL is not of this form; the message never holds the password.
@@ -77,7 +83,7 @@ class Address:
             port=port,
             connect_timeout=connect_timeout,
         )
-        return address.checked().with_options(options)
+        return address.checked().with_options(options).checked()
 
     def checked(self) -> Address:
         """The address itself, when it names a user and a database.
@@ -90,6 +96,11 @@ class Address:
                 raise SettingsError(
                     f"{self}: the URL names no {part}; it must be of the form {_FORM}."
                 )
+        if self.login_method not in (None, CLEARTEXT, SERVER_KEY):
+            raise SettingsError(
+                f"{self}: login_method={self.login_method!r} is not allowed; it takes {CLEARTEXT} "
+                f"and {SERVER_KEY}."
+            )
         if "/" in self.database:
             raise SettingsError(f"{self}: a database name holds no '/'; the form is {_FORM}.")
         return self
@@ -121,7 +132,12 @@ class Address:
             connect_timeout=timeout,
             unix_socket=options.get("unix_socket"),
             tls=Tls.read(tls, str(self)) or self.tls,
+            login_method=options.get("login_method"),
         )
+
+    def with_tls(self, tls: Tls | None) -> Address:
+        """The address, encrypted in that way unless its URL has said how."""
+        return self if self.tls else replace(self, tls=tls)
 
     @property
     def effective_tls(self) -> Tls:
@@ -142,6 +158,8 @@ class Address:
             options["unix_socket"] = self.unix_socket
         if self.connect_timeout != DEFAULT_CONNECT_TIMEOUT:
             options["connect_timeout"] = f"{self.connect_timeout:g}"
+        if self.login_method:
+            options["login_method"] = self.login_method
         if self.tls:
             options |= self.tls.as_options()
         query = f"?{urlencode(options)}" if options else ""

@@ -16,6 +16,7 @@ from pymysql.converters import conversions, convert_datetime
 from pymysql.err import Error, OperationalError, raise_mysql_exception
 
 from celery_mysqllock.exceptions import InvalidText
+from celery_mysqllock.mysql.address import CLEARTEXT, SERVER_KEY
 from celery_mysqllock.mysql.tls import trusting_context
 
 if TYPE_CHECKING:
@@ -49,11 +50,55 @@ _CONVERSIONS = {
 }
 
 
-class Connection(_PyMySQLConnection):
-    """A connection that is encrypted if the server can, unless it is told otherwise."""
+# Plugins that send the password as it is.
+_PLUGINS_IN_CLEAR = (b"mysql_clear_password", b"dialog")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - PyMySQL's
+
+class Connection(_PyMySQLConnection):
+    """A connection that is encrypted if the server can, unless it is told otherwise.
+
+    It gives its password to no server that only says that it is the right one: as MySQL's own
+    clients, it refuses the server's wish for a password in clear text, and for one encrypted with a
+    key that the server sends itself. The driver would do both.
+    """
+
+    _own_key: bytes | None = None
+
+    def __init__(self, *args: Any, login_method: str | None = None, **kwargs: Any) -> None:  # noqa: ANN401 - PyMySQL's
+        self._login_method = login_method
         super().__init__(*args, **{"conv": _CONVERSIONS, **kwargs})
+
+    def _process_auth(self, plugin_name: bytes, *args: Any) -> Any:  # noqa: ANN401 - PyMySQL's
+        is_asked_for = self._login_method == CLEARTEXT or self._is_verified()
+        if plugin_name in _PLUGINS_IN_CLEAR and self.password and not is_asked_for:
+            raise OperationalError(
+                CR.CR_AUTH_PLUGIN_ERR,
+                f"It wants the password in clear text ({plugin_name.decode()}). Have it prove "
+                f"who it is with ssl_mode=VERIFY_CA, or trust it with login_method={CLEARTEXT}",
+            )
+        return super()._process_auth(plugin_name, *args)  # type: ignore[misc]  # not in its stubs
+
+    def _is_verified(self) -> bool:
+        if self.unix_socket:
+            return True
+        context = getattr(self, "ctx", None)
+        secure = getattr(self, "_secure", False)
+        return bool(secure and context and context.verify_mode == ssl.CERT_REQUIRED)
+
+    @property
+    def server_public_key(self) -> bytes | None:
+        """Where the driver keeps the key that the server has sent for the password."""
+        return self._own_key
+
+    @server_public_key.setter
+    def server_public_key(self, key: bytes | None) -> None:
+        if key is not None and self._login_method != SERVER_KEY:
+            raise OperationalError(
+                CR.CR_AUTH_PLUGIN_ERR,
+                "It wants the password encrypted with a key of its own. Encrypt the connection "
+                f"with ssl_mode=REQUIRED, or trust the server with login_method={SERVER_KEY}",
+            )
+        self._own_key = key
 
     def _create_ssl_ctx(self, sslp: ssl.SSLContext | dict[str, Any]) -> ssl.SSLContext:
         return sslp if isinstance(sslp, ssl.SSLContext) else trusting_context()

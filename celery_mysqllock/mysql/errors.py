@@ -34,8 +34,9 @@ _BY_CODE: dict[int, type[exceptions.MySQLLockError]] = {
             *(1040, 1042, 1043, 1129, 1135, 1203, 1226, 2002, 2003, 2005, 3032),
         ),
         exceptions.LoginRefused: (
-            *(1045, 1130, 1251, 1524, 1698, 1820, 1862, 2058, 2059, 2061, 3118, 3159, 4151),
+            *(1045, 1130, 1251, 1524, 1698, 1820, 1862, 2058, 2059, 3118, 3159, 4151),
         ),
+        exceptions.UnverifiedServer: (2061,),
         exceptions.UnknownDatabase: (1049,),
         exceptions.MissingPrivilege: (1044, 1095, 1142, 1143, 1227, 1370, 1410),
         exceptions.ReadOnlyServer: (1290, 1792, 1836),

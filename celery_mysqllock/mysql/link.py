@@ -138,6 +138,7 @@ class Link:
             "charset": "utf8mb4",
             "program_name": "celery-mysqllock",
             "client_flag": CLIENT.MULTI_STATEMENTS,
+            "login_method": self.address.login_method,
             "ssl": tls.context(),
             "ssl_disabled": tls.mode == "DISABLED",
         }

@@ -9,6 +9,7 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.mysql import Address, Tls
 from celery_mysqllock.settings import LockSettings, read_settings
 
 if TYPE_CHECKING:
@@ -67,22 +68,34 @@ def configured(app: Celery, kind: type[S], source: str) -> S:
     return read_settings(kind, given, source=source)
 
 
-def broker_url(app: Celery) -> str | None:
-    """The first mysql:// URL of the application's broker, None when there is none."""
+def broker_addresses(app: Celery) -> list[Address]:
+    """Where the application's broker is, encrypted as the broker's connections are.
+
+    Returns:
+        A place for each mysql:// URL of ``broker_url``.
+
+    Raises:
+        SettingsError: A URL or ``broker_use_ssl`` is wrong.
+    """
     configured = app.conf.broker_write_url or ""
-    several = configured.split(";") if isinstance(configured, str) else configured
-    return next((str(url) for url in several if url.startswith("mysql://")), None)
+    urls = configured.split(";") if isinstance(configured, str) else list(configured)
+    ours = [str(url) for url in urls if str(url).startswith("mysql://")]
+    # another transport's setting may have words of its own
+    tls = Tls.read(app.conf.broker_use_ssl, "broker_use_ssl") if ours else None
+    return [Address.parse(url).with_tls(tls) for url in ours]
 
 
 def _settings_of(app: Celery) -> LockSettings:
-    settings = configured(app, LockSettings, "mysqllock_{name}")
-    if settings.url:
-        return settings
-    url = broker_url(app)
-    if url is None:
+    settings, brokers = configured(app, LockSettings, "mysqllock_{name}"), broker_addresses(app)
+    if not settings.url and not brokers:
         raise SettingsError(
             f"The application {app.main or app!r} has no server for its locks: its broker is not "
             "MySQL. Set mysqllock_url = 'mysql://user:password@host:3306/database' in its "
             "configuration, or 'memory://' in tests that run in one process."
         )
-    return replace(settings, url=url)
+    if not settings.url:
+        return replace(settings, url=brokers[0].url())
+    if brokers and settings.url.startswith("mysql://"):
+        tls = Tls.read(app.conf.broker_use_ssl, "broker_use_ssl")
+        return replace(settings, url=Address.parse(settings.url).with_tls(tls).url())
+    return settings

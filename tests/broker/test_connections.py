@@ -8,11 +8,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
+from celery import Celery
 from kombu import Connection, Consumer, Queue
 
+from celery_mysqllock.beat.place import find_place
+from celery_mysqllock.cli.place import Place
 from celery_mysqllock.exceptions import (
     CannotConnect,
     DatabaseError,
@@ -22,6 +25,7 @@ from celery_mysqllock.exceptions import (
 )
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from celery_mysqllock.tasks.configuration import lock_settings
 from tests.broker.app import add, app, note
 from tests.broker.commands import celery
 from tests.broker.worker import Worker
@@ -263,6 +267,52 @@ def test_celerys_broker_use_ssl_encrypts(encrypted: Address, authority: Authorit
     # True is the strictest, and the system does not know the tests' authority
     with pytest.raises(CannotConnect, match="certificate"):
         Connection(encrypted.url(), ssl=True).connect()
+
+
+def test_what_the_url_says_of_tls_goes_before_broker_use_ssl(
+    encrypted: Address, authority: Authority, tmp_path: Path
+) -> None:
+    stranger = str(Authority(tmp_path, "nobody the server knows").ca)
+    right, wrong = (
+        {"ssl_mode": "VERIFY_CA", "ssl_ca": path} for path in (str(authority.ca), stranger)
+    )
+    url, misled = (f"{encrypted.url()}?{urlencode(options)}" for options in (right, wrong))
+    assert works(Connection(url, ssl=wrong))
+    assert works(Connection(f"{NOWHERE};{url}", ssl=wrong))
+    with pytest.raises(CannotConnect, match="certificate"):
+        Connection(misled, ssl=right).connect()
+    for place, options, works_there in ((url, wrong, True), (misled, right, False)):
+        assert all(opens(address) is works_there for address in everywhere(place, options))
+
+
+def test_locks_beats_and_commands_use_the_brokers_tls(
+    encrypted: Address, authority: Authority, tmp_path: Path
+) -> None:
+    stranger = str(Authority(tmp_path, "nobody the server knows").ca)
+    for ca, works_there in ((str(authority.ca), True), (stranger, False)):
+        options = {"ssl_mode": "VERIFY_CA", "ssl_ca": ca}
+        for own_url in (None, encrypted.url()):
+            found = everywhere(encrypted.url(), options, own_url)
+            assert [opens(address) for address in found] == [works_there] * len(found)
+
+
+def everywhere(url: str, options: dict[str, str], own_url: str | None = None) -> list[Address]:
+    """Where the locks, the beats and the commands of an app log in."""
+    app = Celery("tls", broker=url, set_as_current=False)
+    app.conf.update(broker_use_ssl=options, mysqllock_url=own_url)
+    return [
+        Address.parse(lock_settings(app).url or ""),
+        *find_place(app).addresses,
+        *Place(app).addresses,
+    ]
+
+
+def opens(address: Address) -> bool:
+    try:
+        Session(address).open().close()
+    except CannotConnect:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("pool", ["prefork", "gevent"])

@@ -8,6 +8,7 @@ import pytest
 from celery import Celery
 
 from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.mysql import Address
 from celery_mysqllock.settings import LockSettings
 from celery_mysqllock.tasks.configuration import lock_settings
 
@@ -49,7 +50,7 @@ def test_a_namespace_of_the_configuration_works() -> None:
 def test_the_broker_is_the_default(configuration: dict[str, object]) -> None:
     app = Celery()
     app.conf.update(configuration)
-    assert lock_settings(app).url == MYSQL
+    assert Address.parse(lock_settings(app).url or "") == Address.parse(MYSQL)
 
 
 @pytest.mark.parametrize("broker", ["memory://", "amqp://user:secret@host//", None])
