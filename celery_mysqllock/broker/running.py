@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from celery_mysqllock.exceptions import MySQLLockError
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
     from kombu.transport import virtual
+
+# Seconds in which a task of a worker that was asked to end may find a server.
+_MOMENT = 10.0
 
 
 def running_tags(channel: virtual.Channel) -> set[int]:
@@ -34,17 +41,36 @@ def running_tags(channel: virtual.Channel) -> set[int]:
 
 
 def end_if_asked() -> None:
-    """Do nothing, unless the worker was asked to end and this is its main thread.
+    """Do nothing, unless the worker was asked to end; for who could not connect, and tries again.
 
     Celery looks at each turn of its event loop; but a publish in the loop, a heartbeat's, tries to
-    connect for as long as no server answers.
+    connect for as long as no server answers. In pools of threads and greenlets heartbeats have one
+    of their own, and the worker waits for it when it ends. Tasks that still run there get a moment.
 
     Raises:
-        SystemExit: Celery's ``WorkerShutdown`` or ``WorkerTerminate``, which end the loop.
+        SystemExit: In the main thread: Celery's ``WorkerShutdown`` or ``WorkerTerminate``, which
+            end the loop.
+        MySQLLockError: In any other, ten seconds later: nobody tries again after it.
     """
     state = sys.modules.get("celery.worker.state")
-    if state is not None and threading.current_thread() is threading.main_thread():
+    if state is None or not _is_to_end(state):
+        return
+    if threading.current_thread() is threading.main_thread():
         state.maybe_shutdown()
+    elif time.monotonic() - _seen_to_end() > _MOMENT:
+        raise MySQLLockError("The worker ends and no server answers, so this is not tried again.")
+
+
+def _is_to_end(state: Any) -> bool:  # noqa: ANN401 - Celery's module
+    # an exit code each, which may be 0
+    flags = (state.should_stop, state.should_terminate)
+    return any(flag is not None and flag is not False for flag in flags)
+
+
+@cache
+def _seen_to_end() -> float:
+    """When this process was first seen to be about to end."""
+    return time.monotonic()
 
 
 def busy_with(channel: virtual.Channel, unacked: Container[int | str]) -> int:

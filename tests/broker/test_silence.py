@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from celery.worker import state
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from celery_mysqllock.devserver.network import Network
-from celery_mysqllock.exceptions import ConnectionLost
+from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError
 from celery_mysqllock.mysql import Address
 from tests.broker.app import note
 from tests.waiting import eventually
@@ -103,3 +105,26 @@ def test_a_worker_that_nobody_answers_ends_when_it_is_told_to(
     # from here on it tries to connect
     worker.await_log("session was lost", 60)
     assert worker.stop() == 0
+
+
+def test_no_thread_of_a_worker_that_ends_tries_to_connect_for_ever(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[BaseException] = []
+    with Connection(f"{network.url}?connect_timeout=1") as connection:
+        producer = connection.Producer()
+        producer.publish("x", routing_key="q")
+        network.cut()
+
+        def publish() -> None:
+            try:
+                # as Celery sends a heartbeat: with no limit of attempts
+                producer.publish("x", routing_key="q", retry=True)
+            except MySQLLockError as error:
+                ended.append(error)
+
+        monkeypatch.setattr(state, "should_stop", 0)
+        thread = threading.Thread(target=publish, daemon=True)
+        thread.start()
+        thread.join(90)
+    assert "The worker ends" in str(ended)
