@@ -48,7 +48,8 @@ def single_instance(target: Any = None, /, **options: Any) -> Any:
             key: Which calls share a lock. None: the task's name. A text such as
                 ``"report:{account}"`` is filled in with the call's arguments. A
                 ``callable(task, *args, **kwargs)`` returns the text. Tasks with equal keys share
-                one lock.
+                one lock. With ``pydantic=True`` all of them get the models, also where the sender
+                gave a dict.
             include_args: Whether all arguments are part of the key, default False.
             unique_on: Names of the parameters that are part of the key.
             wait: Seconds to wait for the lock, in the server's own line, default 0; None for as
