@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from kombu.exceptions import OperationalError
 from celery_mysqllock.beat.due import first_due, next_due
 from celery_mysqllock.beat.entries import counts_for, read, written
 from celery_mysqllock.exceptions import DatabaseError
-from celery_mysqllock.jobs.schedule import Tick, aware
+from celery_mysqllock.jobs.schedule import Tick, aware, naive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +31,16 @@ logger = get_logger(__name__)
 
 # Seconds between two looks for edits, at least; and between two times that old ticks are deleted.
 _LOOK, _PRUNE = 1.0, 60.0
+# Ticks that are sent in one transaction, at most.
+_AT_ONCE = 100
 # Seconds after which a task is tried again that could not be sent.
 _AGAIN = 2.0
+# What the clocks of two servers may differ by.
+_AHEAD = timedelta(seconds=60)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A task that is sent, and when.
 
@@ -44,14 +49,23 @@ class Plan:
         entry: What Celery sends for it.
         last: The tick before, or the time from which ticks are counted.
         due_at: The next tick.
-        not_before: After a failure, when to try again, on the clock of ``time.monotonic``.
+        send_at: When to send it, on the server's clock: then, or later after a failure.
     """
 
     row: Periodic
     entry: ScheduleEntry
     last: datetime
     due_at: datetime
-    not_before: float = 0.0
+    send_at: datetime
+
+    def __lt__(self, other: Plan) -> bool:
+        """Any order will do among those of one time and name."""
+        return self.due_at < other.due_at
+
+    def counts_as(self, row: Periodic) -> bool:
+        """Whether nobody but the beat has changed what the next tick counts from."""
+        last = row.last_due_at
+        return last is not None and aware(last) == self.last and row.counts_for == counts_for(row)
 
 
 class Active:
@@ -80,6 +94,9 @@ class Active:
         self._catch_up = catch_up
         self._configured: dict[str, ScheduleEntry] = {}
         self._plans: dict[str, Plan] = {}
+        # by when they are to be sent; one that is not the plan of its name any more counts for none
+        self._line: list[tuple[datetime, str, Plan]] = []
+        self._seen: tuple[int, int] | None = None
         self._refused: dict[str, Periodic] = {}
         # what the server's clock has said, and when, on the clock of time.monotonic
         self._heard = (schedule.now(), time.monotonic())
@@ -109,43 +126,68 @@ class Active:
         self._schedule.take_over(rows)
 
     def turn(self) -> float:
-        """Send one tick that is due; seconds until there is more to do.
+        """Send some of the ticks that are due; seconds until there is more to do.
 
         Raises:
             DatabaseError, LockError: The lock is lost, or the server cannot be asked.
         """
         if time.monotonic() - self._looked >= _LOOK:
             self._look()
-        if not self._plans:
-            return float("inf")
-        plan = min(self._plans.values(), key=lambda plan: (self._wait(plan), plan.due_at))
-        wait = self._wait(plan)
-        if wait > 0:
-            return wait
-        self._send(plan)
-        return 0.0
+        due: list[Plan] = []
+        now = self._now()
+        while len(due) < _AT_ONCE and (plan := self._first()) and plan.send_at <= now:
+            due.append(plan)
+            heapq.heappop(self._line)
+        if due:
+            self._send_all(due)
+            return 0.0
+        plan = self._first()
+        return float("inf") if plan is None else (plan.send_at - now).total_seconds()
+
+    def _first(self) -> Plan | None:
+        """The one that is to be sent next."""
+        while self._line:
+            _, name, plan = self._line[0]
+            if self._plans.get(name) is plan:
+                return plan
+            heapq.heappop(self._line)
+        return None
+
+    def _keep(self, plan: Plan) -> None:
+        self._plans[plan.row.name] = plan
+        heapq.heappush(self._line, (plan.send_at, plan.row.name, plan))
 
     def _now(self) -> datetime:
         server, at = self._heard
         return server + timedelta(seconds=time.monotonic() - at)
 
-    def _wait(self, plan: Plan) -> float:
-        until_due = (plan.due_at - self._now()).total_seconds()
-        return max(0.0, until_due, plan.not_before - time.monotonic())
-
     # -- the table --------------------------------------------------------------------------------
 
     def _look(self) -> None:
         """See what has been edited since the last look, and what time it is."""
-        self._heard = (self._schedule.now(), time.monotonic())
-        rows = {row.name: row for row in self._schedule.all()}
-        plans = {name: self._plan(row) for name, row in rows.items()}
-        self._plans = {name: plan for name, plan in plans.items() if plan is not None}
-        self._refused = {name: row for name, row in self._refused.items() if name in rows}
+        now, *seen = self._schedule.look()
+        self._heard = (now, time.monotonic())
+        if tuple(seen) != self._seen:
+            self._read()
+            self._seen = (seen[0], seen[1])
         self._looked = time.monotonic()
         if self._looked - self._pruned >= _PRUNE:
             self._schedule.prune()
             self._pruned = self._looked
+
+    def _look_again(self) -> None:
+        """Read the whole table at the next turn."""
+        self._looked, self._seen = -_LOOK, None
+
+    def _read(self) -> None:
+        rows = {row.name: row for row in self._schedule.all()}
+        self._refused = {name: row for name, row in self._refused.items() if name in rows}
+        # what new ones count from is written in one transaction
+        with self._schedule.transaction():
+            plans = {name: self._plan(row) for name, row in rows.items()}
+        self._plans = {name: plan for name, plan in plans.items() if plan is not None}
+        self._line = [(plan.send_at, name, plan) for name, plan in self._plans.items()]
+        heapq.heapify(self._line)
 
     def _plan(self, row: Periodic) -> Plan | None:
         """When the row is due next; None when it is disabled or cannot be sent."""
@@ -167,11 +209,20 @@ class Active:
     def _plan_enabled(self, row: Periodic) -> Plan:
         old = self._plans.get(row.name)
         is_same = old is not None and old.row[:7] == row[:7]
+        if old is not None and is_same and old.counts_as(row):
+            return replace(old, row=row)
         entry = (
             old.entry
             if old is not None and is_same
             else read(row, self._configured.get(row.name), self._app)
         )
+        if row.last_due_at is not None and aware(row.last_due_at) > self._now() + _AHEAD:
+            logger.warning(
+                "The periodic task %r was last due at %s UTC, which is yet to come: some clock was "
+                "wrong, or somebody wrote it. It counts from now on.",
+                *(row.name, row.last_due_at),
+            )
+            row = row._replace(last_due_at=None)
         if row.last_due_at is None or row.counts_for != counts_for(row):
             last = self._now()
             # first, so that a schedule that cannot be followed is not counted either
@@ -180,7 +231,7 @@ class Active:
         else:
             last = aware(row.last_due_at)
             due_at = self._due_after(entry, last)
-        return Plan(row, entry, last, due_at, 0.0 if old is None else old.not_before)
+        return Plan(row, entry, last, due_at, due_at)
 
     def _due_after(self, entry: ScheduleEntry, last: datetime) -> datetime:
         now, kind = self._now(), entry.schedule
@@ -194,8 +245,24 @@ class Active:
 
     # -- what is due ------------------------------------------------------------------------------
 
-    def _send(self, plan: Plan) -> None:
-        tick = Tick(plan.row.name, plan.due_at)
+    def _send_all(self, plans: list[Plan]) -> None:
+        ticks = [Tick(plan.row.name, plan.due_at) for plan in plans]
+        if len(plans) > 1:
+            entries = [plan.entry for plan in plans]
+            are_mine = self._sending.send_together(list(zip(entries, ticks, strict=True)))
+            if are_mine is not None:
+                for plan, tick, mine in zip(plans, ticks, are_mine, strict=True):
+                    self._go_on(plan, tick, mine=mine)
+                return
+        for at, (plan, tick) in enumerate(zip(plans, ticks, strict=True)):
+            try:
+                self._send(plan, tick)
+            except BaseException:
+                for left in plans[at:]:
+                    self._keep(left)
+                raise
+
+    def _send(self, plan: Plan, tick: Tick) -> None:
         try:
             mine = self._sending.send(plan.entry, tick)
         except (DatabaseError, OperationalError, SchedulingError) as error:
@@ -203,22 +270,28 @@ class Active:
             logger.error(  # noqa: TRY400 - the message says it; a traceback would not
                 "%s cannot be sent now, and is tried again in %g seconds: %s", tick, _AGAIN, error
             )
-            self._plans[tick.name] = replace(plan, not_before=time.monotonic() + _AGAIN)
+            self._keep(replace(plan, send_at=self._now() + timedelta(seconds=_AGAIN)))
             return
+        self._go_on(plan, tick, mine=mine)
+
+    def _go_on(self, plan: Plan, tick: Tick, *, mine: bool) -> None:
+        """Wait for a task's next tick; this one was sent, or turned out not to be ours."""
         if not mine:
             self._check_lock()
             self._schedule.pass_over(tick)
-            self._looked = -_LOOK
+            self._look_again()
             return
         self._say_what_is_left_out(plan)
         try:
             due_at = self._due_after(plan.entry, plan.due_at)
         except ValueError:
             # the next look refuses it
-            self._looked = -_LOOK
+            self._look_again()
             return
-        row = plan.row._replace(total_run_count=plan.row.total_run_count + 1)
-        self._plans[tick.name] = Plan(row, plan.entry, plan.due_at, due_at)
+        row = plan.row._replace(
+            total_run_count=plan.row.total_run_count + 1, last_due_at=naive(plan.due_at)
+        )
+        self._keep(Plan(row, plan.entry, plan.due_at, due_at, due_at))
 
     def _say_what_is_left_out(self, plan: Plan) -> None:
         first = next_due(plan.entry.schedule, plan.last)

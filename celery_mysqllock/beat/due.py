@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from celery.schedules import crontab, schedule
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from celery.schedules import BaseSchedule
+
+_HOURS, _MINUTES = 24, 60
 
 
 def next_due(kind: BaseSchedule, last: datetime) -> datetime:
@@ -24,16 +26,43 @@ def next_due(kind: BaseSchedule, last: datetime) -> datetime:
     Raises:
         ValueError: The schedule does not go forward.
     """
-    there: datetime = last.astimezone(kind.tz)
-    with _at(kind, there):
-        if isinstance(kind, crontab):
-            # Not remaining_estimate: before Celery 5.7 it is off by an hour when the clocks change.
-            start, delta, _ = kind.remaining_delta(there)
-            due: datetime = (start + delta).astimezone(timezone.utc)
-        else:
+    if isinstance(kind, crontab):
+        due = _next_of_crontab(kind, last.astimezone(kind.tz))
+    else:
+        there: datetime = last.astimezone(kind.tz)
+        with _at(kind, there):
             due = last + kind.remaining_estimate(there)
     if due <= last:
         raise ValueError(f"{kind!r} is due at {due}, which is not after {last}.")
+    return due
+
+
+def _next_of_crontab(kind: crontab, last: datetime) -> datetime:
+    """The next tick by the clocks of the crontab's zone.
+
+    What is due in each hour goes on in the hour that the clocks show twice in autumn; a time of the
+    day in that hour is due the first time only.
+    """
+    if len(kind.hour) == _HOURS:
+        # by clocks that are not changed, for as long as the minutes are the same
+        due = _by_clock(kind, last, timezone(last.utcoffset() or timedelta()))
+        if due.astimezone(kind.tz).minute in kind.minute:
+            return due
+    due = _by_clock(kind, last, kind.tz)
+    for _ in range(_MINUTES):
+        if due > last:
+            break
+        # it was due the first time that the clocks showed this
+        due = _by_clock(kind, due.astimezone(kind.tz), kind.tz)
+    return due
+
+
+def _by_clock(kind: Any, last: datetime, zone: tzinfo) -> datetime:  # noqa: ANN401 - a crontab
+    """The next tick after a time on that clock; it may be in the past of the time, in autumn."""
+    with _at(kind, last):
+        # Not remaining_estimate: before Celery 5.7 it is off by an hour when the clocks change.
+        start, delta, _ = kind.remaining_delta(last, tz=zone)
+    due: datetime = (start + delta).astimezone(timezone.utc)
     return due
 
 

@@ -31,6 +31,13 @@ class Outbox:
         """Forget what was kept."""
         self.jobs, self.ephemeral = [], []
 
+    def taken(self) -> Outbox:
+        """Another one with what was kept, which no longer is."""
+        other = Outbox()
+        other.jobs, other.ephemeral = self.jobs, self.ephemeral
+        self.clear()
+        return other
+
 
 class OutboxTransport(Transport):
     """The ``mysql://`` transport, save that messages go into ``outbox``.

@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from celery_mysqllock.exceptions import DatabaseError, JobExists, MessageTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from celery.beat import ScheduleEntry
 
@@ -33,6 +33,12 @@ class Sending(Protocol):
 
         Raises:
             DatabaseError, OperationalError: Nothing was claimed or sent; try again.
+        """
+
+    def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> list[bool] | None:
+        """Send several at less cost, as ``send`` each; None when they are to be sent one by one.
+
+        Nothing was claimed or sent then.
         """
 
 
@@ -73,6 +79,37 @@ class InTransaction:
                 if mine:
                     self._schedule.mark_not_sent(tick, str(error))
             return mine
+
+    def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> list[bool] | None:
+        """As in ``Sending``, in one transaction."""
+        try:
+            return self._send_together(due)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it comes again where it belongs
+            logger.debug("%d ticks are sent one by one: %s", len(due), error)
+            return None
+
+    def _send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> list[bool]:
+        results, outboxes = [], []
+        for entry, _ in due:
+            self._outbox().clear()
+            results.append(self._publish(entry))
+            outboxes.append(self._outbox().taken())
+        with self._schedule.transaction():
+            are_mine = [self._schedule.claim_in_transaction(tick) for _, tick in due]
+            sent = [
+                (entry, tick, outbox, result)
+                for (entry, tick), outbox, result, mine in zip(
+                    due, outboxes, results, are_mine, strict=True
+                )
+                if mine
+            ]
+            for entry, tick, outbox, result in sent:
+                _log_sending(entry)
+                task_id = self._store(entry, outbox, getattr(result, "id", None))
+                self._schedule.mark_sent(tick, task_id)
+        for _, _, outbox, _ in sent:
+            self._announce(outbox)
+        return are_mine
 
     def _send(self, entry: ScheduleEntry, tick: Tick) -> bool:
         self._outbox().clear()
@@ -137,6 +174,9 @@ class AfterClaim:
             else:
                 self._schedule.mark_sent(tick, getattr(result, "id", None))
         return mine
+
+    def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> None:
+        """As in ``Sending``: each is claimed by itself."""
 
 
 def _log_sending(entry: ScheduleEntry) -> None:

@@ -100,6 +100,22 @@ class Schedule:
         """The time by the server's clock."""
         return aware(self._session.value(self._sql["now"]))
 
+    def look(self) -> tuple[datetime, int, int]:
+        """The time by the server's clock; how many tasks there are, and a sum of their edits.
+
+        Both are as before when nobody but the beat has changed a row.
+        """
+        ((now, count, edits),) = self._session.query(self._sql["look"])
+        return aware(now), int(count), int(edits)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what the block does on the session together, or nothing."""
+        with self._session.undivided():
+            self._session.execute("BEGIN")
+            yield
+            self._session.execute("COMMIT")
+
     # -- the periodic tasks -----------------------------------------------------------------------
 
     def all(self) -> list[Periodic]:
@@ -139,13 +155,16 @@ class Schedule:
         Raises:
             TransientError: Somebody else has locked a row; try again.
         """
+        with self.transaction():
+            yield self.claim_in_transaction(tick)
+
+    def claim_in_transaction(self, tick: Tick) -> bool:
+        """As ``claim``, in a ``transaction`` that there is."""
         values = {**self._values(tick), "lock": self._lock}
-        with self._session.undivided():
-            _, claimed = self._session.script(f"BEGIN; {self._sql['claim']}", values)
-            if claimed:
-                self._session.execute(self._sql["advance"], values)
-            yield bool(claimed)
-            self._session.execute("COMMIT")
+        claimed = bool(self._session.execute(self._sql["claim"], values))
+        if claimed:
+            self._session.execute(self._sql["advance"], values)
+        return claimed
 
     def pass_over(self, tick: Tick) -> None:
         """Count on from a tick that somebody has claimed before."""

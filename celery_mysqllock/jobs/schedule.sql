@@ -3,6 +3,11 @@
 -- name: now
 SELECT UTC_TIMESTAMP(6);
 
+-- name: look
+-- Whether anybody has edited a task: whoever does changes updated_at, the beat does not.
+SELECT UTC_TIMESTAMP(6), COUNT(*), COALESCE(BIT_XOR(CRC32(CONCAT_WS('|', name, updated_at))), 0)
+FROM {schedule};
+
 -- name: all
 -- All periodic tasks, as they stand in the table.
 SELECT name, task, schedule, timezone, args, kwargs, options, enabled, from_config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -87,6 +88,37 @@ def test_ticks_go_forward_when_the_clocks_change(start: str, fields: str) -> Non
     if fields.startswith("30"):
         days = [tick.astimezone(ZoneInfo("Europe/Berlin")).date() for tick in ticks]
         assert len(set(days)) == len(days)
+
+
+NIGHTS = {
+    "Europe/Berlin": "2026-10-24 22:00:00",
+    "America/New_York": "2026-11-01 03:00:00",
+    "Australia/Lord_Howe": "2026-04-04 13:00:00",  # half an hour
+    "Europe/Dublin": "2026-03-28 23:00:00",
+}
+
+
+@pytest.mark.parametrize("zone", NIGHTS)
+@pytest.mark.parametrize(
+    "fields",
+    ["* * * * *", "*/10 * * * *", "30 * * * *", "30 2 * * *", "*/7 1,2 * * *", "0 0 * * 0"],
+)
+def test_a_crontab_can_be_counted_from_any_moment_of_the_night(zone: str, fields: str) -> None:
+    kind, begin = cron(fields, zone), utc(NIGHTS[zone])
+    for minute in range(6 * 60):
+        last = begin + timedelta(minutes=minute)
+        assert next_due(kind, last) > last
+
+
+@pytest.mark.parametrize("zone", NIGHTS)
+@pytest.mark.parametrize(("fields", "minutes"), [("*/10 * * * *", 10), ("15 * * * *", 60)])
+def test_what_is_due_each_hour_is_due_in_the_hour_that_comes_twice(
+    zone: str, fields: str, minutes: int
+) -> None:
+    ticks = run(cron(fields, zone), utc(NIGHTS[zone]), 40)
+    gaps = {after - before for before, after in pairwise(ticks)}
+    if zone != "Australia/Lord_Howe" or minutes == 10:
+        assert gaps == {timedelta(minutes=minutes)}
 
 
 class TestCatchingUp:

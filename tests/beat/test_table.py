@@ -69,6 +69,23 @@ def test_an_edit_is_seen(session: Session, scheduler: Callable[..., InProcess], 
     assert sent("before") == so_far
 
 
+def test_a_last_tick_that_is_yet_to_come_does_not_silence_a_task(
+    session: Session,
+    scheduler: Callable[..., InProcess],
+    sent: Sent,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first = scheduler()
+    insert(session, "ahead")
+    first.turns(lambda: sent("ahead") >= 1)
+    first.close()
+    session.execute("UPDATE jobs_schedule SET last_due_at = UTC_TIMESTAMP(6) + INTERVAL 3 DAY")
+    session.execute("DELETE FROM jobs")
+    second = scheduler()
+    second.turns(lambda: sent("ahead") >= 3)
+    assert "'ahead' was last due at" in caplog.text
+
+
 @pytest.mark.parametrize(
     "edit", ["UPDATE jobs_schedule SET enabled = FALSE", "DELETE FROM jobs_schedule"]
 )
@@ -338,3 +355,38 @@ def test_a_task_with_an_order_key_waits_in_its_line(
     beat.turns(lambda: session.value("SELECT COUNT(*) FROM jobs") >= 3)
     statuses = [status for (status,) in session.query("SELECT job_status FROM jobs ORDER BY id")]
     assert statuses[:3] == [0, 4, 4]
+
+
+def test_many_that_are_due_at_once_are_each_sent_once(
+    session: Session, scheduler: Callable[..., InProcess], sent: Sent
+) -> None:
+    names = [f"one of {number}" for number in range(250)]
+    for name in names:
+        insert(session, name)
+    first = scheduler()
+    # it is handed over in the middle
+    first.turns(lambda: session.value("SELECT COUNT(*) FROM jobs") >= 150)
+    first.close()
+    second = scheduler()
+    second.turns(lambda: all(sent(name) >= 2 for name in names))
+    for name in names:
+        sent.assert_each_tick_once(name, 0.2)
+
+
+def test_one_that_cannot_be_sent_holds_up_none_that_is_due_with_it(
+    session: Session,
+    scheduler: Callable[..., InProcess],
+    sent: Sent,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for number in range(5):
+        insert(session, f"good {number}")
+    insert(session, "bad")
+    session.execute(
+        "UPDATE jobs_schedule SET options = %s WHERE name = 'bad'",
+        ('{"shadow": "' + "s" * 1001 + '"}',),
+    )
+    beat = scheduler()
+    beat.turns(lambda: all(sent(f"good {number}") >= 3 for number in range(5)))
+    assert sent("bad") == 0
+    assert "bad was not sent" in caplog.text
