@@ -247,13 +247,11 @@ class Active:
 
     def _send_all(self, plans: list[Plan]) -> None:
         ticks = [Tick(plan.row.name, plan.due_at) for plan in plans]
-        if len(plans) > 1:
-            entries = [plan.entry for plan in plans]
-            are_mine = self._sending.send_together(list(zip(entries, ticks, strict=True)))
-            if are_mine is not None:
-                for plan, tick, mine in zip(plans, ticks, are_mine, strict=True):
-                    self._go_on(plan, tick, mine=mine)
-                return
+        pairs = [(plan.entry, tick) for plan, tick in zip(plans, ticks, strict=True)]
+        if len(plans) > 1 and self._sending.send_together(pairs):
+            for plan, tick in zip(plans, ticks, strict=True):
+                self._go_on(plan, tick, mine=True)
+            return
         for at, (plan, tick) in enumerate(zip(plans, ticks, strict=True)):
             try:
                 self._send(plan, tick)

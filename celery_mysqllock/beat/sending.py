@@ -35,11 +35,8 @@ class Sending(Protocol):
             DatabaseError, OperationalError: Nothing was claimed or sent; try again.
         """
 
-    def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> list[bool] | None:
-        """Send several at less cost, as ``send`` each; None when they are to be sent one by one.
-
-        Nothing was claimed or sent then.
-        """
+    def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> bool:
+        """Send several at less cost than ``send`` each, all of them; otherwise none, and False."""
 
 
 class InTransaction:
@@ -80,36 +77,31 @@ class InTransaction:
                     self._schedule.mark_not_sent(tick, str(error))
             return mine
 
-    def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> list[bool] | None:
+    def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> bool:
         """As in ``Sending``, in one transaction."""
         try:
-            return self._send_together(due)
+            outboxes = self._store_together(due)
         except Exception as error:  # noqa: BLE001 - whatever it is, it comes again where it belongs
             logger.debug("%d ticks are sent one by one: %s", len(due), error)
-            return None
+            return False
+        self._announce(outboxes)
+        return True
 
-    def _send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> list[bool]:
-        results, outboxes = [], []
-        for entry, _ in due:
+    def _store_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> list[Outbox]:
+        ids: dict[Tick, str | None] = {}
+        outboxes: list[Outbox] = []
+        for entry, tick in due:
             self._outbox().clear()
-            results.append(self._publish(entry))
+            ids[tick] = getattr(self._publish(entry), "id", None)
             outboxes.append(self._outbox().taken())
         with self._schedule.transaction():
-            are_mine = [self._schedule.claim_in_transaction(tick) for _, tick in due]
-            sent = [
-                (entry, tick, outbox, result)
-                for (entry, tick), outbox, result, mine in zip(
-                    due, outboxes, results, are_mine, strict=True
-                )
-                if mine
-            ]
-            for entry, tick, outbox, result in sent:
+            self._schedule.claim_all(ids)
+            for (entry, tick), outbox in zip(due, outboxes, strict=True):
                 _log_sending(entry)
-                task_id = self._store(entry, outbox, getattr(result, "id", None))
-                self._schedule.mark_sent(tick, task_id)
-        for _, _, outbox, _ in sent:
-            self._announce(outbox)
-        return are_mine
+                task_id = self._store(entry, outbox, ids[tick])
+                if task_id != ids[tick]:
+                    self._schedule.mark_sent(tick, task_id)
+        return outboxes
 
     def _send(self, entry: ScheduleEntry, tick: Tick) -> bool:
         self._outbox().clear()
@@ -121,7 +113,7 @@ class InTransaction:
                 task_id = self._store(entry, outbox, getattr(result, "id", None))
                 self._schedule.mark_sent(tick, task_id)
         if mine:
-            self._announce(outbox)
+            self._announce([outbox])
         return mine
 
     def _store(self, entry: ScheduleEntry, outbox: Outbox, task_id: str | None) -> str | None:
@@ -134,12 +126,19 @@ class InTransaction:
                 task_id = error.task_id
         return task_id
 
-    def _announce(self, outbox: Outbox) -> None:
-        for args, kwargs in outbox.jobs:
-            self._jobs.announce(*args, **kwargs)
-        # A broadcast is worth something only to who listens now: it is not part of the transaction.
-        for args, kwargs in outbox.ephemeral:
-            self._ephemeral.put(*args, **kwargs)
+    def _announce(self, outboxes: Sequence[Outbox]) -> None:
+        told: set[tuple[str, bool]] = set()
+        for outbox in outboxes:
+            for args, kwargs in outbox.jobs:
+                # one ring is enough for a queue; a line has a free place for each
+                concerned = (args[0], kwargs.get("delay") is None)
+                if kwargs.get("order") is not None or concerned not in told:
+                    self._jobs.announce(*args, **kwargs)
+                    told.add(concerned)
+            # A broadcast is worth something only to who listens now: it is not part of the
+            # transaction.
+            for args, kwargs in outbox.ephemeral:
+                self._ephemeral.put(*args, **kwargs)
 
 
 class AfterClaim:
@@ -175,8 +174,9 @@ class AfterClaim:
                 self._schedule.mark_sent(tick, getattr(result, "id", None))
         return mine
 
-    def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> None:
-        """As in ``Sending``: each is claimed by itself."""
+    def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> bool:  # noqa: ARG002 - as in Sending
+        """As in ``Sending``: never, since each is claimed by itself."""
+        return False
 
 
 def _log_sending(entry: ScheduleEntry) -> None:

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from celery_mysqllock.exceptions import TableMissing
+from celery_mysqllock.exceptions import DatabaseError, TableMissing
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.migrate import Migrations
 from celery_mysqllock.mysql import Session, Statements
 from celery_mysqllock.settings import check_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
 # Seconds for which a tick's row is kept once it was due. What is claimed twice is claimed within
 # seconds; the rest is for people who want to see what was sent.
@@ -165,6 +165,31 @@ class Schedule:
         if claimed:
             self._session.execute(self._sql["advance"], values)
         return claimed
+
+    def claim_all(self, ticks: Mapping[Tick, str | None]) -> None:
+        """Claim ticks of different tasks, as sent, in a ``transaction`` that there is.
+
+        Args:
+            ticks: For each, the id of the task that is sent.
+
+        Raises:
+            DatabaseError: One of them is not this beat's, as ``claim`` says, and the transaction is
+                to be rolled back.
+        """
+        names = [tick.name for tick in ticks]
+        found = self._session.query(self._sql["lock_all"], {"names": names, "lock": self._lock})
+        if len(found) != len(names):
+            raise DatabaseError("A task was disabled or deleted, or the lock is not held.")
+        values: dict[str, object] = {"names": names}
+        for at, (tick, task_id) in enumerate(ticks.items()):
+            values |= {f"name{at}": tick.name, f"due{at}": naive(tick.due_at), f"id{at}": task_id}
+        for statement, row in (
+            ("claim_all", "(%(name{0})s, %(due{0})s, UTC_TIMESTAMP(6), %(id{0})s)"),
+            ("advance_all", "WHEN %(name{0})s THEN %(due{0})s"),
+        ):
+            separator = ", " if statement == "claim_all" else " "
+            rows = separator.join(row.format(at) for at in range(len(names)))
+            self._session.execute(self._sql[statement].replace("%(rows)s", rows), values)
 
     def pass_over(self, tick: Tick) -> None:
         """Count on from a tick that somebody has claimed before."""

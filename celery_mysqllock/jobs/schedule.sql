@@ -48,6 +48,22 @@ SET last_due_at = %(due_at)s, last_run_at = UTC_TIMESTAMP(6),
     total_run_count = total_run_count + 1, updated_at = updated_at
 WHERE name = %(name)s;
 
+-- name: lock_all
+-- Those of these tasks that are enabled, as long as the session that asks holds the lock.
+SELECT name FROM {schedule}
+WHERE name IN %(names)s AND enabled AND IS_USED_LOCK(%(lock)s) = CONNECTION_ID()
+FOR UPDATE;
+
+-- name: claim_all
+-- As claim, for ticks that are sent in the same transaction.
+INSERT INTO {ticks} (name, due_at, sent_at, task_id) VALUES %(rows)s;
+
+-- name: advance_all
+UPDATE {schedule}
+SET last_due_at = CASE name %(rows)s END, last_run_at = UTC_TIMESTAMP(6),
+    total_run_count = total_run_count + 1, updated_at = updated_at
+WHERE name IN %(names)s;
+
 -- name: mark_sent
 UPDATE {ticks} SET sent_at = UTC_TIMESTAMP(6), task_id = %(task_id)s
 WHERE name = %(name)s AND due_at = %(due_at)s;
