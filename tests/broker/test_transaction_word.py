@@ -340,7 +340,8 @@ def elsewhere() -> Iterator[Celery]:
 def test_a_task_of_another_broker_is_refused_in_the_block(
     protocol: int, elsewhere: Celery, plain: Plain, session: Session
 ) -> None:
-    elsewhere.conf.task_protocol = protocol
+    # all of a process have the queues in its memory in common
+    elsewhere.conf.update(task_protocol=protocol, task_default_queue=f"word-{protocol}")
 
     @elsewhere.task(name="ship")
     def ship(_: int) -> None:
@@ -353,7 +354,7 @@ def test_a_task_of_another_broker_is_refused_in_the_block(
         note.delay("undone")
         ship.delay(1)
     with elsewhere.connection_for_read() as connection:
-        queue = elsewhere.amqp.queues["celery"](connection.default_channel)
+        queue = elsewhere.amqp.queues[f"word-{protocol}"](connection.default_channel)
         queue.declare()
         assert queue.get(no_ack=True) is None
         ship.delay(2)
