@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from celery_mysqllock.cli.checks import Finding, Level, examine
+from celery_mysqllock.cli.checks import ROLES, Finding, Level, examine
 from celery_mysqllock.cli.tables import cell_of, json_option, print_json, records, show
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.mysql import Address
@@ -23,9 +23,17 @@ _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"
 
 
 @click.command()
+@click.option(
+    "--for",
+    "role",
+    type=click.Choice(sorted(ROLES)),
+    default="worker",
+    show_default=True,
+    help="What the user that logs in is there for.",
+)
 @json_option
 @click.pass_obj
-def doctor(place: Place, *, as_json: bool) -> None:
+def doctor(place: Place, *, role: str, as_json: bool) -> None:
     """Look at the servers of the jobs and of the locks, and say what would fail and why.
 
     It changes nothing. The exit code is 1 when something is a problem.
@@ -33,7 +41,7 @@ def doctor(place: Place, *, as_json: bool) -> None:
     found: list[tuple[Address, list[Finding]]] = []
     multi = place.locks.allow_multi_primary
     for address, broker in _servers(place).items():
-        findings = list(examine(address, broker, allow_multi_primary=multi))
+        findings = list(examine(address, broker, allow_multi_primary=multi, role=role))
         found.append((address, findings))
         if not as_json:
             click.echo(address)

@@ -45,17 +45,28 @@ SELECT col.COLUMN_TYPE, COALESCE(tab.AUTO_INCREMENT, 0)
 SELECT COALESCE(MAX(id), 0) FROM {jobs}
 
 -- name: may_SELECT
--- Reads no row.
-SELECT id, message, job_status FROM {jobs} WHERE FALSE
+-- Reads no row; of a whole table there is may_SELECT_all.
+SELECT {column} FROM {table} WHERE FALSE
+
+-- name: may_SELECT_all
+SELECT * FROM {table} WHERE FALSE
 
 -- name: may_INSERT
 -- Stores no row.
-INSERT INTO {jobs} (message) SELECT '' FROM DUAL WHERE FALSE
+INSERT INTO {table} ({column}) SELECT '' FROM DUAL WHERE FALSE
 
 -- name: may_UPDATE
 -- Changes no row.
-UPDATE {jobs} SET job_status = job_status WHERE FALSE
+UPDATE {table} SET {column} = NULL WHERE FALSE
 
 -- name: may_DELETE
 -- Deletes no row.
-DELETE FROM {jobs} WHERE FALSE
+DELETE FROM {table} WHERE FALSE
+
+-- name: users
+-- Who is registered as a consumer, or has claims.
+SELECT identity FROM {consumers} UNION SELECT owner FROM {jobs} WHERE owner IS NOT NULL
+
+-- name: login_of
+-- Whose session that is, where this user may know it.
+SELECT USER, HOST FROM information_schema.PROCESSLIST WHERE ID = %(id)s

@@ -20,6 +20,7 @@ class Examined:
         allow_multi_primary: Whether the user has said that one of several primaries will do.
         variables: The server's global variables.
         status: Its status counters.
+        role: What the user is there for, one of ``roles.ROLES``.
     """
 
     session: Session
@@ -28,6 +29,7 @@ class Examined:
     allow_multi_primary: bool
     variables: dict[str, str]
     status: dict[str, str]
+    role: str = "worker"
 
     def number(self, variable: str) -> float | None:
         """A variable that is a number, None when this server does not have it."""

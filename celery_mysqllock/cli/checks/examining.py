@@ -19,6 +19,7 @@ from celery_mysqllock.cli.checks.durability import (
 )
 from celery_mysqllock.cli.checks.examined import Examined
 from celery_mysqllock.cli.checks.finding import ok, problem, warning
+from celery_mysqllock.cli.checks.holders import check_lock_holders
 from celery_mysqllock.cli.checks.limits import (
     check_connections,
     check_packet,
@@ -66,6 +67,7 @@ _OF_JOBS: dict[str, Check] = {
     "job table": check_table,
     "size": check_sizes,
     "ids": check_ids,
+    "lock holders": check_lock_holders,
     "transactions": check_transactions,
     "packet": check_packet,
     "durability": check_durability,
@@ -75,7 +77,11 @@ _OF_JOBS: dict[str, Check] = {
 
 
 def examine(
-    address: Address, broker: BrokerSettings | None, *, allow_multi_primary: bool
+    address: Address,
+    broker: BrokerSettings | None,
+    *,
+    allow_multi_primary: bool,
+    role: str = "worker",
 ) -> Iterator[Finding]:
     """Look at a server.
 
@@ -83,6 +89,7 @@ def examine(
         address: Where it is.
         broker: How its job table is used, None when only locks are kept there.
         allow_multi_primary: Whether the user has said that one of several primaries will do.
+        role: What the user is there for, one of ``ROLES``.
     """
     session = Session(address, patience=_PATIENCE)
     try:
@@ -99,6 +106,7 @@ def examine(
             allow_multi_primary,
             dict(session.query(_statements["variables"])),
             dict(session.query(_statements["status"])),
+            role,
         )
         for subject, check in (_OF_ANY if broker is None else _OF_ANY | _OF_JOBS).items():
             try:

@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.cli.checks.finding import ok, problem, warning
+from celery_mysqllock.cli.checks.roles import MIGRATING, needs_of
 from celery_mysqllock.exceptions import (
+    ConnectionLost,
     DatabaseError,
     MissingPrivilege,
-    ReadOnlyServer,
     TableMismatch,
-    TableMissing,
 )
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.locks.listing import lists_locks
@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.cli.checks.examined import Examined
     from celery_mysqllock.cli.checks.finding import Finding
+    from celery_mysqllock.cli.checks.roles import Need
     from celery_mysqllock.mysql import Session
 
-_WORKS_WITH = ("SELECT", "INSERT", "UPDATE", "DELETE")
-_MIGRATES_WITH = ("CREATE", "ALTER", "CREATE VIEW", "CREATE ROUTINE")
 _GRANT = re.compile(r"GRANT (?P<what>.+?) ON (?:TABLE )?(?P<database>\*|`[^`]*`)\.\* TO ")
 
 
 def check_privileges(examined: Examined) -> Iterator[Finding]:
-    """What a worker needs, what ``migrate`` needs, and what shows more."""
+    """What the role needs, what ``migrate`` needs, and what shows more."""
     granted = granted_on(examined.session, examined.session.address.database)
-    if examined.table is not None:
-        yield _working(examined.session, examined.table)
+    if examined.table is not None and examined.role == "migrating":
+        yield _is_to_migrate(examined.session, granted)
+    elif examined.table is not None:
+        yield _playing(examined.session, examined.table, examined.role)
+    if examined.table is not None and examined.role == "worker":
         yield _migrating(examined.session, examined.table, granted)
     if "PROCESS" in granted:
         yield ok("PROCESS", "granted: sessions of other users are shown too")
@@ -60,33 +62,68 @@ def check_lock_list(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def _working(session: Session, table: str) -> Finding:
-    missing = list(_refused(session, table))
+def _playing(session: Session, table: str, role: str) -> Finding:
+    missing: dict[str, list[str]] = {}
+    for need in needs_of(role, table):
+        if not _may(session, need):
+            missing.setdefault(need.table, []).append(need.granted_as)
     if not missing:
-        return ok("privileges", f"{', '.join(_WORKS_WITH)} on {table}")
+        return ok("privileges", f"all that {_who(role)} needs")
+    refused = "; ".join(f"{', '.join(what)} on {name}" for name, what in missing.items())
+    database = session.address.database
     return problem(
         "privileges",
-        f"This user may not {', '.join(missing)} on {table}, which a worker does. A program that "
-        "only queues jobs needs INSERT.",
+        f"This user may not do all that {_who(role)} does: {refused}. For another role say "
+        "--for, such as 'doctor --for producer'.",
+        " ".join(
+            f"GRANT {', '.join(what)} ON {database}.{name} TO this user."
+            for name, what in missing.items()
+        ),
+    )
+
+
+def _who(role: str) -> str:
+    """The role in a sentence."""
+    return {
+        "controlling": "who controls workers",
+        "looking": "who looks",
+        "acting": "who acts",
+        "locking": "who takes locks",
+        "unique-producer": "a producer of unique or ordered tasks",
+    }.get(role, f"a {role}")
+
+
+def _may(session: Session, need: Need) -> bool:
+    statements = Statements(
+        "celery_mysqllock.cli.checks", "checks.sql", table=need.table, column=need.column
+    )
+    is_all = need.is_whole and need.privilege == "SELECT"
+    try:
+        session.query(statements[f"may_{need.privilege}{'_all' if is_all else ''}"])
+    except MissingPrivilege:
+        return False
+    except ConnectionLost:
+        raise
+    except DatabaseError:
+        pass  # read-only, no such table, another shape: what other checks are there for
+    return True
+
+
+def _is_to_migrate(session: Session, granted: set[str]) -> Finding:
+    missing = [privilege for privilege in MIGRATING if privilege not in granted]
+    if not missing:
+        return ok("privileges", "all that 'mysqllock migrate' needs")
+    return problem(
+        "privileges",
+        f"This user may not {', '.join(missing)}, which 'mysqllock migrate' does.",
         f"GRANT {', '.join(missing)} ON {session.address.database}.* TO this user.",
     )
 
 
-def _refused(session: Session, table: str) -> Iterator[str]:
-    statements = Statements("celery_mysqllock.cli.checks", "checks.sql", jobs=table)
-    for privilege in _WORKS_WITH:
-        try:
-            session.query(statements[f"may_{privilege}"])
-        except MissingPrivilege:
-            yield privilege
-        except (ReadOnlyServer, TableMissing, TableMismatch):
-            pass  # what other checks are there for
-
-
 def _migrating(session: Session, table: str, granted: set[str]) -> Finding:
-    missing = [privilege for privilege in _MIGRATES_WITH if privilege not in granted]
+    missing = [privilege for privilege in MIGRATING if privilege not in granted]
     if not missing:
-        return ok("migrate", f"{', '.join(_MIGRATES_WITH)} are granted")
+        return ok("migrate", f"{', '.join(MIGRATING)} are granted")
     text = f"This user may not {', '.join(missing)}, which 'mysqllock migrate' does."
     with suppress(TableMismatch):
         # who has no right to the procedure does not see it
@@ -103,7 +140,7 @@ def granted_on(session: Session, database: str) -> set[str]:
         if parsed and _covers(parsed["database"].strip("`"), database):
             found |= {privilege.strip().upper() for privilege in parsed["what"].split(",")}
     if "ALL PRIVILEGES" in found:
-        found |= {*_WORKS_WITH, *_MIGRATES_WITH, "PROCESS"}
+        found |= {*MIGRATING, "DELETE", "PROCESS"}
     return found
 
 

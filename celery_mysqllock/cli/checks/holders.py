@@ -1,0 +1,82 @@
+"""Who holds the locks of the job table: a login without any privilege can, and hold all up."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from celery_mysqllock.cli.checks.finding import ok, warning
+from celery_mysqllock.exceptions import MissingPrivilege
+from celery_mysqllock.jobs import LockNames
+from celery_mysqllock.jobs.ephemeral import table_names
+from celery_mysqllock.locks.card import read_card
+from celery_mysqllock.mysql import Statements, used_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery_mysqllock.cli.checks.examined import Examined
+    from celery_mysqllock.cli.checks.finding import Finding
+    from celery_mysqllock.mysql import Session
+
+_statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
+# Seconds in which who has just taken a lock has said who it is.
+_SAID = 1.5
+
+
+def check_lock_holders(examined: Examined) -> Iterator[Finding]:
+    """Whether the locks of the sweeper and of the active beat are held by such."""
+    session, table = examined.session, examined.table or ""
+    names = LockNames.of(session, table)
+    strangers = []
+    sweeper = used_by(session, names.sweeper)
+    # who may not read who the consumers are cannot tell
+    with suppress(MissingPrivilege):
+        if sweeper is not None and not _is_consumer(session, table, names, sweeper):
+            strangers.append(_stranger(session, names.sweeper, sweeper, _SWEEPER))
+    beat = used_by(session, names.beat)
+    if beat is not None and _is_silent(session, names.beat, beat):
+        strangers.append(_stranger(session, names.beat, beat, _BEAT))
+    yield from strangers
+    if not strangers:
+        yield ok("lock holders", "no stranger is seen to hold a lock of the job table")
+
+
+_SWEEPER = (
+    "no worker: no delayed job becomes due, and no job of a dead worker comes back, while it does"
+)
+_BEAT = "no beat that says who it is: no other beat becomes active while it does"
+
+
+def _is_consumer(session: Session, table: str, names: LockNames, connection_id: int) -> bool:
+    """Whether that session holds the lock of a consumer, as each sweeper does."""
+    own = Statements("celery_mysqllock.cli.checks", "checks.sql", jobs=table, **table_names(table))
+    users = session.query(own["users"])
+    if any(used_by(session, names.consumer(user)) == connection_id for (user,) in users):
+        return True
+    # it may have ended meanwhile
+    return used_by(session, names.sweeper) != connection_id
+
+
+def _is_silent(session: Session, name: str, connection_id: int) -> bool:
+    """Whether the lock's holder shows no card, and goes on not to."""
+    until = time.monotonic() + _SAID
+    while read_card(session, connection_id) is None:
+        if used_by(session, name) != connection_id:
+            return False
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _stranger(session: Session, name: str, connection_id: int, what: str) -> Finding:
+    seen = session.query(_statements["login_of"], {"id": connection_id})
+    login = f", of {seen[0][0]} at {seen[0][1]}," if seen else ""
+    return warning(
+        "lock holders",
+        f"Session {connection_id}{login} holds {name}, and is {what}.",
+        f"KILL {connection_id} as an administrator, and see who may log in to this server: named "
+        "locks need no privilege.",
+    )
