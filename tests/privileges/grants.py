@@ -53,10 +53,10 @@ class Users:
         self._session = session
         self._made: list[str] = []
 
-    def make(self, role: str) -> Address:
-        """Make the role's user; a login to the session's database."""
+    def make(self, role: str, known_as: str | None = None) -> Address:
+        """Make a user of the role, known as the role itself; a login to the session's database."""
         address = self._session.address
-        name = self._name(role)
+        name = self._name(known_as or role)
         self._made.append(name)
         self._grant(role, name, roles()[role])
         return replace(address, user=name, password="password")  # noqa: S106 - as on the page

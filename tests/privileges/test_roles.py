@@ -265,7 +265,10 @@ def test_who_migrates_makes_the_tables(before: str, users: Users, session: Sessi
     for name, _ in session.query("SHOW FULL TABLES WHERE Table_type = 'BASE TABLE'"):
         session.execute(f"DROP TABLE `{name}`")
     session.execute("DROP VIEW jobs_status")
-    # the procedure stays: to replace what somebody else has made is a privilege of its own
+    session.execute("DROP PROCEDURE mysqllock_publish")
+    with Session(users.make("migrating", "earlier")) as earlier:
+        # to replace what somebody else has made is a privilege of its own
+        earlier.execute("CREATE PROCEDURE mysqllock_publish() DO 1")
     if before != "nothing":
         session.execute(
             "CREATE TABLE jobs (id INT AUTO_INCREMENT PRIMARY KEY, message TEXT, job_status INT)"
@@ -297,3 +300,31 @@ def test_locks_need_a_login_and_nothing_else(
     assert (done.returncode, done.stderr) == (0, "")
     assert ledger.entries() == ["alone x"]
     done = command(locking, "run", "nightly", "--", "true")
+
+
+def test_who_may_write_control_messages_shuts_a_worker_down(
+    user: Callable[[str], Address],
+    session: Session,
+    python: Callable[..., subprocess.CompletedProcess[str]],
+    start: Callable[..., Program],
+) -> None:
+    session.execute("INSERT INTO jobs_ephemeral_queues (queue, auto_delete) VALUES ('spy', 0)")
+    session.execute("INSERT INTO jobs_bindings VALUES ('celery.pidbox', '', 'spy')")
+    assert python("app.control.shutdown()", session.address).returncode == 0
+    message = session.value("SELECT message FROM jobs_ephemeral_messages WHERE queue = 'spy'")
+    worker = start(user("worker"), "worker", "--pool=solo", "-n", "w@test")
+    worker.await_log(" ready.")
+    put = (
+        "INSERT INTO jobs_ephemeral_messages (queue, claim_order, message) "
+        "VALUES ('w@test.celery.pidbox', 9, %s)"
+    )
+    little = user("inserting")
+    with Session(little) as other:
+        with pytest.raises(MissingPrivilege):
+            other.execute(put, (message,))
+        session.execute(
+            "GRANT INSERT ON jobs_ephemeral_messages TO %s@'%%'",
+            (little.user,),
+        )
+        other.execute(put, (message,))
+    assert worker.wait() == 0
