@@ -1,7 +1,8 @@
 """MySQL or MariaDB as Celery's lock and broker.
 
-Importing the package makes ``mysql://`` a broker URL that Celery and kombu understand. kombu has
-no entry point for transports; its table of aliases is the way that it documents.
+Importing the package makes ``mysql://`` a broker URL that Celery and kombu understand, and hides
+the passwords of URLs where Celery shows its settings. kombu has no entry point for transports; its
+table of aliases is the way that it documents.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from celery_mysqllock.exceptions import (
     OtherInstanceError,
     TransactionError,
 )
+from celery_mysqllock.redaction import hide_in_settings
 
 if TYPE_CHECKING:
     from celery_mysqllock.broker.transaction import transaction
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 TRANSPORT_ALIASES.setdefault("mysql", "celery_mysqllock.broker:Transport")
+hide_in_settings()
 
 # Imported when first asked for, so that a program that only publishes loads no lock and vice versa.
 _LAZY = {

@@ -38,6 +38,7 @@ from celery_mysqllock.exceptions import (
 )
 from celery_mysqllock.jobs import Wanted
 from celery_mysqllock.mysql.address import DEFAULT_PORT
+from celery_mysqllock.redaction import hide_in_stats
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -101,6 +102,7 @@ class Transport(virtual.Transport):
         self._doorway = Doorway()
         self._routes: Routes | None = None
         allow_mingle(self.driver_type)
+        hide_in_stats()
 
     # -- connection -------------------------------------------------------------------------------
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 from celery.app.utils import find_app
+from click.core import ParameterSource
 
 from celery_mysqllock.broker.address import read_broker_settings
 from celery_mysqllock.cli.process import leave_stdout
@@ -20,12 +23,16 @@ from celery_mysqllock.tasks.configuration import broker_addresses, lock_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from celery import Celery
 
+#: The environment variable that stands for ``--url``.
+URL_VARIABLE = "MYSQLLOCK_URL"
 _NOWHERE = (
     "Say where to work: 'celery -A <app> mysqllock ...', 'mysqllock -A <app> ...', or "
-    "'mysqllock --url mysql://user:password@host:3306/database ...' (or MYSQLLOCK_URL)."
+    "'mysqllock --url mysql://user:password@host:3306/database ...' (or --url-file, or "
+    "MYSQLLOCK_URL)."
 )
 
 
@@ -40,7 +47,7 @@ class Place:
     """
 
     app: Celery | None = None
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     table: str | None = None
 
     @property
@@ -162,6 +169,35 @@ class Group(click.Group):
                 raise  # click ends quietly: the reader has seen enough
             leave_stdout()
             raise click.ClickException(f"{error.strerror or error}.") from error
+
+
+def choose_url(context: click.Context, url: str | None, file: Path | None) -> str | None:
+    """The URL out of the options ``--url`` and ``--url-file``, or of the environment.
+
+    Raises:
+        click.UsageError: Both options are given; the file cannot be read, has no URL in its first
+            line, or may be read by all users of the host.
+    """
+    if file is None:
+        return url
+    if context.get_parameter_source("url") == ParameterSource.COMMANDLINE:
+        raise click.UsageError("--url and --url-file exclude each other.")
+    try:
+        with file.open(encoding="utf-8") as opened:
+            is_open_to_all = os.fstat(opened.fileno()).st_mode & stat.S_IROTH
+            found = "" if is_open_to_all else opened.readline().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        # not chained: what cannot be decoded is a part of the file
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is no text"
+        raise click.UsageError(f"--url-file {file} cannot be read: {reason}.") from None
+    if is_open_to_all:
+        raise click.UsageError(
+            f"--url-file {file} may be read by all users of this host. Take that away: "
+            f"chmod o= {file}"
+        )
+    if not found:
+        raise click.UsageError(f"--url-file {file} has no URL in its first line.")
+    return found
 
 
 def find_place(

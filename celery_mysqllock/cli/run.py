@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from celery_mysqllock.cli.guard import Command, Guard, say
+from celery_mysqllock.cli.place import URL_VARIABLE
 from celery_mysqllock.exceptions import (
     DatabaseError,
     LockLost,
@@ -83,7 +84,8 @@ def run(  # noqa: PLR0913 - its options
     The exit code is the command's, 128 and the signal's number when a signal has ended it, 127
     when it is not found and 126 when it cannot run. It is 1 (or -E) when somebody else holds the
     lock, 69 when the lock cannot be asked for, and 75 when it was lost while the command ran,
-    which is then ended: SIGTERM, and SIGKILL after the grace. Signals are passed on.
+    which is then ended: SIGTERM, and SIGKILL after the grace. Signals are passed on. The command's
+    environment has no MYSQLLOCK_URL: the password is none of its business.
     """
     if nonblock and wait is not None:
         raise click.UsageError("-n and -w exclude each other.")
@@ -115,6 +117,7 @@ def _run(
         LockLost: It was lost, and the command ended.
         MySQLLockError: The lock cannot be asked for.
     """
+    os.environ.pop(URL_VARIABLE, None)  # which Python takes out of C's environment too
     guard = Guard(Command(words, grace, min(grace, settings.session_timeout / 3)))
 
     def end_command(_: MySQLLock) -> None:

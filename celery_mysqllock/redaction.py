@@ -1,0 +1,64 @@
+"""Hides the passwords of URLs where Celery shows its settings: reports, ``inspect``, Flower."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from celery.app import utils as celery_settings
+
+_MASK = "*" * 8
+# Up to the last "@" before the next URL of a list: a password that should have been
+# percent-encoded is one too.
+_OURS = re.compile(r"(mysql://[^:@/\s]*):(?:(?![;,\s]\s?\w{1,20}://).)*@", re.DOTALL)
+_OTHERS = re.compile(r"(://[^:@/?#\s]*):[^/?#\s;,]*@")
+
+
+def hide_passwords(value: Any) -> Any:  # noqa: ANN401 - a setting may be anything
+    """The value of a setting, without the passwords of the URLs that are in it, however deep."""
+    if isinstance(value, str):
+        return _OTHERS.sub(rf"\1:{_MASK}@", _OURS.sub(rf"\1:{_MASK}@", value))
+    if isinstance(value, Mapping):
+        return {name: hide_passwords(inner) for name, inner in value.items()}
+    for kind in (list, tuple, set, frozenset):
+        if isinstance(value, kind):
+            return kind(map(hide_passwords, value))
+    return value
+
+
+def hide_in_settings() -> None:
+    """Have Celery hide the passwords of all URLs in its settings.
+
+    It knows the names of some of its own, and only without a namespace before them: it shows
+    ``mysqllock_url`` and ``CELERY_BROKER_URL`` as they are.
+    """
+    inner = celery_settings.filter_hidden_settings
+    if hasattr(inner, "__wrapped__"):
+        return
+
+    @functools.wraps(inner)
+    def filter_hidden_settings(conf: Mapping[Any, Any]) -> Any:  # noqa: ANN401 - Celery's
+        return hide_passwords(inner(conf))
+
+    celery_settings.filter_hidden_settings = filter_hidden_settings
+
+
+def hide_in_stats() -> None:
+    """Have a worker hide the passwords of its broker's other URLs in ``inspect stats``.
+
+    Celery before 5.7 takes out the password of the first only.
+    """
+    # only a worker has loaded it
+    module = sys.modules.get("celery.worker.consumer.connection")
+    if module is None or hasattr(module.Connection.info, "__wrapped__"):
+        return
+    inner = module.Connection.info
+
+    @functools.wraps(inner)
+    def info(self: Any, consumer: Any) -> Any:  # noqa: ANN401 - Celery's
+        return hide_passwords(inner(self, consumer))
+
+    module.Connection.info = info
