@@ -85,7 +85,6 @@ def _playing(session: Session, table: str, role: str) -> Finding:
 def _who(role: str) -> str:
     """The role in a sentence."""
     return {
-        "controlling": "who controls workers",
         "looking": "who looks",
         "acting": "who acts",
         "locking": "who takes locks",

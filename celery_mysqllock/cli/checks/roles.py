@@ -26,7 +26,7 @@ ROLES: dict[str, dict[str, str]] = {
         "bindings": "SELECT, INSERT, DELETE",
         "exchanges": "SELECT, INSERT, UPDATE",
         "ephemeral_queues": _ALL,
-        "ephemeral_messages": _ALL,
+        "ephemeral_messages": "SELECT, INSERT, DELETE",
         "queues": "SELECT",
         "consumers": _ALL,
         "throughput": _ALL,
@@ -39,14 +39,6 @@ ROLES: dict[str, dict[str, str]] = {
         "created_at, expires_at, finished_at, deferred_since), "
         "UPDATE (unique_key, job_status, ready_at)",
         "order_locks": "SELECT, UPDATE",
-    },
-    "controlling": {
-        "jobs": "SELECT (id, queue, job_status, order_key, owner), UPDATE (ready_at)",
-        "bindings": "SELECT, INSERT, DELETE",
-        "exchanges": "SELECT, INSERT",
-        "ephemeral_queues": _ALL,
-        "ephemeral_messages": _ALL,
-        "queues": "SELECT",
     },
     "beat": {"schedule": _ALL, "ticks": _ALL, **_PRODUCER},
     "looking": {
