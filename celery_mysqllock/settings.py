@@ -239,8 +239,9 @@ def read_settings(
         if name not in known:
             raise SettingsError(f"{spelled} is unknown; known are {', '.join(sorted(known))}.")
         if not known[name].metadata["accepts"](value):
+            shown = f"={value!r}" if known[name].repr else ""  # a secret is not
             raise SettingsError(
-                f"{spelled}={value!r} is not allowed; it takes {known[name].metadata['allowed']} "
+                f"{spelled}{shown} is not allowed; it takes {known[name].metadata['allowed']} "
                 f"(default {known[name].default!r})."
             )
     return kind(**{name: value for name, value in values.items() if name in known})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.mysql.tls import Tls
@@ -62,6 +62,7 @@ class Address:
         try:
             parts = urlsplit(url)
             port = parts.port or DEFAULT_PORT
+            _check_cut(parts)
         except ValueError as error:
             # not chained: urlsplit's message may quote the part of the URL with the password
             raise SettingsError(
@@ -165,3 +166,14 @@ class Address:
         query = f"?{urlencode(options)}" if options else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"mysql://{login}@{host}:{self.port}/{quote(self.database, safe='')}{query}"
+
+
+def _check_cut(parts: SplitResult) -> None:
+    """Refuse a URL that was cut within the password, a piece of which would pass for a host.
+
+    Raises:
+        ValueError: It was: the "@" behind the password is in a later part.
+    """
+    is_whole = parts.username and parts.path.strip("/")
+    if "@" in parts.path + parts.fragment + ("" if is_whole else parts.query):
+        raise ValueError

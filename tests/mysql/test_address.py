@@ -77,3 +77,13 @@ def test_a_wrong_url_is_refused_with_the_reason_and_without_the_password(
     assert says in str(caught.value)
     assert "s3c" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "password", ["12/secret", "12#secret", "12?secret", "x@1/secret", "x@secret#1", "x@secret?1"]
+)
+def test_a_piece_of_a_password_passes_for_nothing_else(password: str) -> None:
+    with pytest.raises(SettingsError, match="Percent-encode") as caught:
+        Address.parse(f"mysql://u:{password}@h/d")
+    assert "secret" not in str(caught.value)
+    assert "12" not in str(caught.value)

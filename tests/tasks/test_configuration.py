@@ -32,6 +32,14 @@ def test_the_url_with_its_password_is_in_no_repr() -> None:
     assert "secret" not in repr(lock_settings(app))
 
 
+def test_the_url_with_its_password_is_in_no_error() -> None:
+    app = Celery()
+    app.conf.update(mysqllock_url=[MYSQL])
+    with pytest.raises(SettingsError, match="mysqllock_url is not allowed") as caught:
+        lock_settings(app)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_namespace_of_the_configuration_works() -> None:
     app = Celery()
     app.config_from_object(SimpleNamespace(CELERY_MYSQLLOCK_URL=MYSQL), namespace="CELERY")
