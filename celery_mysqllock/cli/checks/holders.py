@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
 # Seconds in which who has just taken a lock has said who it is.
-_SAID = 1.5
+_SAID = 3.0
 
 
 def check_lock_holders(examined: Examined) -> Iterator[Finding]:
