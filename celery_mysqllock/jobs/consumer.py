@@ -19,7 +19,7 @@ from celery_mysqllock.exceptions import (
     NoSuchSession,
 )
 from celery_mysqllock.jobs.registry import Registry
-from celery_mysqllock.mysql import Session, get_lock, storable
+from celery_mysqllock.mysql import Session, get_lock, release_lock, storable
 from celery_mysqllock.mysql.threads import start_thread
 from celery_mysqllock.settings import answer_time
 
@@ -209,4 +209,6 @@ class Consumer:
             raise
         except MySQLLockError as error:
             logger.warning("The housekeeping of the job table failed: %s", error)
+            # the next in line may be able to: this one's user may lack a privilege
+            release_lock(self._session, self._names.sweeper)
             self._stopped.wait(1.0)

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from celery_mysqllock.jobs import Consumer, JobTable, LockNames, Migrations, Sweeper
-from celery_mysqllock.mysql import Address, Session, free_among
+from celery_mysqllock.mysql import Address, Session, free_among, used_by
 from celery_mysqllock.settings import BrokerSettings
 from tests.waiting import eventually
 
@@ -164,3 +165,32 @@ def test_a_consumer_that_stops_is_off_the_list(
     consumer, _ = start()
     consumer.stop(session)
     assert session.query("SELECT identity FROM jobs_consumers") == []
+
+
+def test_a_consumer_that_may_not_do_the_housekeeping_leaves_it_to_the_next(
+    session: Session, url: str, start: Callable[[], tuple[Consumer, threading.Event]]
+) -> None:
+    database = session.address.database
+    session.execute("DROP USER IF EXISTS looker")
+    session.execute("CREATE USER looker IDENTIFIED BY 'x'")
+    session.execute(f"GRANT ALL ON `{database}`.jobs_consumers TO looker")
+    address = replace(Address.parse(url), user="looker", password="x")  # noqa: S106 - the test's
+    first = new_consumer(address.url(), lambda _: None)
+    first.start()
+    try:
+        sweeper = LockNames.of(session, "jobs").sweeper
+        alone = eventually(lambda: used_by(session, sweeper))
+        start()
+        # it may take the place for a moment, again and again, until the next has its turn
+        eventually(lambda: used_by(session, sweeper) not in (None, alone))
+        eventually(
+            lambda: (
+                session.value(
+                    "SELECT user FROM information_schema.processlist WHERE id = IS_USED_LOCK(%s)",
+                    (sweeper,),
+                )
+                == session.address.user
+            )
+        )
+    finally:
+        first.stop()
