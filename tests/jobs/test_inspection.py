@@ -21,6 +21,7 @@ from celery_mysqllock.jobs import (
 from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.mysql import Address, Session, get_lock
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -222,9 +223,14 @@ def forgotten(url: str, inspection: Inspection) -> Iterator[Session]:
 
 
 def test_the_oldest_open_transaction_is_told(inspection: Inspection, forgotten: Session) -> None:
+    def is_oldest() -> bool:
+        told = inspection.server().oldest_transaction
+        return told is not None and told.connection_id == forgotten.connection_id
+
+    # a test beside this one may have an older one for a while
+    eventually(is_oldest, 60)
     health = inspection.server()
     assert health.oldest_transaction is not None
-    assert health.oldest_transaction.connection_id == forgotten.connection_id
     assert 0 <= health.oldest_transaction.age < 60
     assert health.oldest_transaction.user == forgotten.address.user
     assert health.history_list_length is not None
