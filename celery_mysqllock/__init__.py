@@ -7,6 +7,7 @@ table of aliases is the way that it documents.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from celery_mysqllock.exceptions import (
     OtherInstanceError,
     TransactionError,
 )
-from celery_mysqllock.redaction import hide_in_settings
 
 if TYPE_CHECKING:
     from celery_mysqllock.broker.transaction import transaction
@@ -44,7 +44,9 @@ __all__ = [
 ]
 
 TRANSPORT_ALIASES.setdefault("mysql", "celery_mysqllock.broker:Transport")
-hide_in_settings()
+if "celery" in sys.modules:
+    # a program without Celery, such as pytest by the plugin, does not load it for that
+    import_module("celery_mysqllock.redaction")
 
 # Imported when first asked for, so that a program that only publishes loads no lock and vice versa.
 _LAZY = {

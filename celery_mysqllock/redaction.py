@@ -62,3 +62,6 @@ def hide_in_stats() -> None:
         return hide_passwords(inner(self, consumer))
 
     module.Connection.info = info
+
+
+hide_in_settings()

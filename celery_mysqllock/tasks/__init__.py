@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celery_mysqllock import redaction
 from celery_mysqllock.tasks import publishing, signals
 from celery_mysqllock.tasks.base import SingleInstanceTask
 from celery_mysqllock.tasks.decorator import single_instance
@@ -18,6 +19,7 @@ __all__ = [
     "lock_lost",
     "lock_released",
     "publishing",
+    "redaction",
     "signals",
     "single_instance",
 ]
