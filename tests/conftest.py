@@ -11,6 +11,7 @@ import pytest
 from celery_mysqllock.devserver import DevServer, NoServer, private_server
 from celery_mysqllock.devserver.choice import URL_VARIABLE, choose
 from celery_mysqllock.exceptions import DatabaseError
+from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ def url(server: DevServer | GivenServer) -> Iterator[str]:
     yield database
     _end_sessions(database)
     server.drop_database(Address.parse(database).database)
+
+
+@pytest.fixture
+def session(url: str) -> Iterator[Session]:
+    """A session on a migrated table."""
+    with Session(Address.parse(url)) as session:
+        Migrations(session).apply()
+        yield session
 
 
 def _end_sessions(url: str) -> None:

@@ -12,21 +12,13 @@ from celery import Celery
 
 import celery_mysqllock  # noqa: F401 - makes mysql:// known
 from celery_mysqllock.beat import Scheduler
-from celery_mysqllock.jobs import Migrations
-from celery_mysqllock.mysql import Address, Session
 from tests.beat.beat import Beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-
-@pytest.fixture
-def session(url: str) -> Iterator[Session]:
-    """A session on a migrated table."""
-    with Session(Address.parse(url)) as session:
-        Migrations(session).apply()
-        yield session
+    from celery_mysqllock.mysql import Session
 
 
 @pytest.fixture

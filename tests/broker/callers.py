@@ -72,6 +72,13 @@ def _leave_unread(connection: Any) -> Any:
     return cursor
 
 
+DRIVERS = ["pymysql", pytest.param("mysqldb", marks=needs_mysqlclient)]
+
+
+class OutOfStockError(Exception):
+    """What a program raises in its transaction."""
+
+
 class Plain:
     """A connection of a driver, or what wraps one."""
 

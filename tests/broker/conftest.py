@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from kombu import Connection
 
 import celery_mysqllock  # noqa: F401 - makes mysql:// known
-from celery_mysqllock.jobs import Migrations, bell
-from celery_mysqllock.mysql import Address, Session
+from celery_mysqllock.jobs import bell
 from tests.broker.app import app
+from tests.broker.callers import DRIVERS, Plain
 from tests.broker.listener import Listener
 from tests.broker.worker import Worker
 
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-
-@pytest.fixture
-def session(url: str) -> Iterator[Session]:
-    """A session beside the broker's, on a migrated table."""
-    with Session(Address.parse(url)) as session:
-        Migrations(session).apply()
-        yield session
+    from celery_mysqllock.mysql import Session
 
 
 @pytest.fixture
@@ -96,3 +91,12 @@ def listener(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[List
     listener = Listener(session.address)
     yield listener
     listener.close()
+
+
+@pytest.fixture(params=DRIVERS)
+def plain(session: Session, request: pytest.FixtureRequest) -> Iterator[Plain]:
+    """A connection of each driver."""
+    caller = Plain(session.address.url(), request.param)
+    yield caller
+    with suppress(Exception):  # a test may have closed it
+        caller.connection.close()

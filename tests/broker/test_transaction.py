@@ -23,7 +23,13 @@ from celery_mysqllock.exceptions import MessageTooLarge, TransactionError
 from celery_mysqllock.jobs import JobTable, Migrations
 from celery_mysqllock.mysql import Address, Session
 from tests.broker.app import add, app, hang, note, once, ordered, stamp
-from tests.broker.callers import EACH_KIND, KINDS, Plain, SQLAlchemy, needs_mysqlclient
+from tests.broker.callers import (
+    EACH_KIND,
+    KINDS,
+    OutOfStockError,
+    Plain,
+    SQLAlchemy,
+)
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -35,25 +41,11 @@ if TYPE_CHECKING:
     from tests.broker.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("producer_url")
-DRIVERS = ["pymysql", pytest.param("mysqldb", marks=needs_mysqlclient)]
 
 INSERT_UNDER_WAY = """
 SELECT COUNT(*) FROM information_schema.processlist
 WHERE info LIKE 'INSERT INTO %jobs%' AND time > 0
 """
-
-
-class OutOfStockError(Exception):
-    """What a program raises in its transaction."""
-
-
-@pytest.fixture(params=DRIVERS)
-def plain(session: Session, request: pytest.FixtureRequest) -> Iterator[Plain]:
-    """A connection of each driver."""
-    caller = Plain(session.address.url(), request.param)
-    yield caller
-    with suppress(Exception):  # a test may have closed it
-        caller.connection.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import celery_mysqllock
 from celery_mysqllock.exceptions import TransactionError
 from tests.broker.app import note
-from tests.broker.callers import configure_django, has_mysqlclient
+from tests.broker.callers import OutOfStockError, configure_django, has_mysqlclient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from tests.broker.listener import Listener
 
 pytestmark = pytest.mark.usefixtures("producer_url")
-
-
-class OutOfStockError(Exception):
-    """What a view raises."""
 
 
 @pytest.fixture

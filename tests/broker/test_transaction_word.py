@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session as ORMSession
 import celery_mysqllock
 from celery_mysqllock.exceptions import TransactionError
 from tests.broker.app import app, note, once
-from tests.broker.callers import Plain, SQLAlchemy, needs_mysqlclient
+from tests.broker.callers import DRIVERS, OutOfStockError, Plain, SQLAlchemy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,20 +29,6 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
 
 pytestmark = pytest.mark.usefixtures("producer_url")
-DRIVERS = ["pymysql", pytest.param("mysqldb", marks=needs_mysqlclient)]
-
-
-class OutOfStockError(Exception):
-    """What a program raises in its transaction."""
-
-
-@pytest.fixture(params=DRIVERS)
-def plain(session: Session, request: pytest.FixtureRequest) -> Iterator[Plain]:
-    """A connection of each driver."""
-    caller = Plain(session.address.url(), request.param)
-    yield caller
-    with suppress(Exception):  # a test may have closed it
-        caller.connection.close()
 
 
 @pytest.fixture(params=DRIVERS)

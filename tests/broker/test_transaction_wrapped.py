@@ -12,7 +12,7 @@ import sqlalchemy.orm
 
 import celery_mysqllock
 from tests.broker.app import note
-from tests.broker.callers import ORDER, Plain, SQLAlchemy, login
+from tests.broker.callers import ORDER, OutOfStockError, Plain, SQLAlchemy, login
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
 
 pytestmark = pytest.mark.usefixtures("producer_url")
-
-
-class OutOfStockError(Exception):
-    """What a program raises in its transaction."""
 
 
 class Proxy:

@@ -10,21 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.jobs import JobTable, Migrations
-from celery_mysqllock.mysql import Address, Session
+from celery_mysqllock.jobs import JobTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from celery_mysqllock.mysql import Session
 
 PROGRAM = str(Path(sys.executable).with_name("mysqllock"))
-
-
-@pytest.fixture
-def session(url: str) -> Iterator[Session]:
-    """A session on a migrated table."""
-    with Session(Address.parse(url)) as session:
-        Migrations(session).apply()
-        yield session
 
 
 @pytest.fixture

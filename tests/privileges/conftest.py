@@ -11,23 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.jobs import Migrations
-from celery_mysqllock.mysql import Address, Session
 from tests.privileges.grants import Users
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from celery_mysqllock.mysql import Address, Session
+
 _ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def session(url: str) -> Iterator[Session]:
-    """An administrator's session on a migrated table."""
-    with Session(Address.parse(url)) as session:
-        Migrations(session).apply()
-        yield session
 
 
 @pytest.fixture
