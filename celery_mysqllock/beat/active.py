@@ -40,7 +40,7 @@ _AHEAD = timedelta(seconds=60)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Plan:
     """A task that is sent, and when.
 
@@ -57,10 +57,6 @@ class Plan:
     last: datetime
     due_at: datetime
     send_at: datetime
-
-    def __lt__(self, other: Plan) -> bool:
-        """Any order will do among those of one time and name."""
-        return self.due_at < other.due_at
 
     def counts_as(self, row: Periodic) -> bool:
         """Whether nobody but the beat has changed what the next tick counts from."""
@@ -94,8 +90,8 @@ class Active:
         self._catch_up = catch_up
         self._configured: dict[str, ScheduleEntry] = {}
         self._plans: dict[str, Plan] = {}
-        # by when they are to be sent; one that is not the plan of its name any more counts for none
-        self._line: list[tuple[datetime, str, Plan]] = []
+        # when to send whose; of a task that has another plan by now it says nothing
+        self._line: list[tuple[datetime, str]] = []
         self._seen: tuple[int, int] | None = None
         self._refused: dict[str, Periodic] = {}
         # what the server's clock has said, and when, on the clock of time.monotonic
@@ -147,15 +143,16 @@ class Active:
     def _first(self) -> Plan | None:
         """The one that is to be sent next."""
         while self._line:
-            _, name, plan = self._line[0]
-            if self._plans.get(name) is plan:
+            send_at, name = self._line[0]
+            plan = self._plans.get(name)
+            if plan is not None and plan.send_at == send_at:
                 return plan
             heapq.heappop(self._line)
         return None
 
     def _keep(self, plan: Plan) -> None:
         self._plans[plan.row.name] = plan
-        heapq.heappush(self._line, (plan.send_at, plan.row.name, plan))
+        heapq.heappush(self._line, (plan.send_at, plan.row.name))
 
     def _now(self) -> datetime:
         server, at = self._heard
@@ -186,7 +183,7 @@ class Active:
         with self._schedule.transaction():
             plans = {name: self._plan(row) for name, row in rows.items()}
         self._plans = {name: plan for name, plan in plans.items() if plan is not None}
-        self._line = [(plan.send_at, name, plan) for name, plan in self._plans.items()]
+        self._line = [(plan.send_at, name) for name, plan in self._plans.items()]
         heapq.heapify(self._line)
 
     def _plan(self, row: Periodic) -> Plan | None:
@@ -247,18 +244,14 @@ class Active:
 
     def _send_all(self, plans: list[Plan]) -> None:
         ticks = [Tick(plan.row.name, plan.due_at) for plan in plans]
-        pairs = [(plan.entry, tick) for plan, tick in zip(plans, ticks, strict=True)]
-        if len(plans) > 1 and self._sending.send_together(pairs):
-            for plan, tick in zip(plans, ticks, strict=True):
+        together = len(plans) > 1 and self._sending.send_together(
+            [(plan.entry, tick) for plan, tick in zip(plans, ticks, strict=True)]
+        )
+        for plan, tick in zip(plans, ticks, strict=True):
+            if together:
                 self._go_on(plan, tick, mine=True)
-            return
-        for at, (plan, tick) in enumerate(zip(plans, ticks, strict=True)):
-            try:
+            else:
                 self._send(plan, tick)
-            except BaseException:
-                for left in plans[at:]:
-                    self._keep(left)
-                raise
 
     def _send(self, plan: Plan, tick: Tick) -> None:
         try:

@@ -26,10 +26,10 @@ def next_due(kind: BaseSchedule, last: datetime) -> datetime:
     Raises:
         ValueError: The schedule does not go forward.
     """
+    there: datetime = last.astimezone(kind.tz)
     if isinstance(kind, crontab):
-        due = _next_of_crontab(kind, last.astimezone(kind.tz))
+        due = _next_of_crontab(kind, there)
     else:
-        there: datetime = last.astimezone(kind.tz)
         with _at(kind, there):
             due = last + kind.remaining_estimate(there)
     if due <= last:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,11 @@ from celery_mysqllock.exceptions import (
     LockLost,
     MultiPrimaryServer,
     MySQLLockError,
-    ReadOnlyServer,
 )
 from celery_mysqllock.jobs import EphemeralQueues, JobTable, LockNames, Schedule
 from celery_mysqllock.jobs.schedule import check_schedule
 from celery_mysqllock.locks import MySQLLock
-from celery_mysqllock.mysql import Session
+from celery_mysqllock.mysql import Session, open_first
 from celery_mysqllock.settings import BeatSettings
 from celery_mysqllock.tasks.configuration import configured
 
@@ -119,14 +118,10 @@ class Scheduler(CeleryScheduler):
             CannotConnect: It does not answer.
             LoginRefused, UnknownDatabase, MissingPrivilege: One says no.
         """
-        *firsts, last = self._place.addresses
-        for address in firsts:
-            with suppress(CannotConnect, ConnectionLost, ReadOnlyServer), ExitStack() as stack:
-                session = stack.enter_context(Session(address))
-                JobTable(session, self._place.table).check_writable()
-                stack.pop_all()
-                return session
-        return Session(last).open()
+        return open_first(
+            [Session(address) for address in self._place.addresses],
+            lambda session: JobTable(session, self._place.table).check_writable(),
+        )
 
     def _new_lock(self) -> MySQLLock:
         place = self._place

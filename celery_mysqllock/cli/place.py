@@ -17,7 +17,7 @@ from celery_mysqllock.broker.address import read_broker_settings
 from celery_mysqllock.cli.process import leave_stdout
 from celery_mysqllock.exceptions import MySQLLockError, SettingsError
 from celery_mysqllock.jobs import Control, Inspection, LockNames, Migrations
-from celery_mysqllock.mysql import Address, Session
+from celery_mysqllock.mysql import Address, Session, open_first
 from celery_mysqllock.settings import BrokerSettings, LockSettings, check_identifier
 from celery_mysqllock.tasks.configuration import broker_addresses, lock_settings
 
@@ -118,17 +118,12 @@ class Place:
             CannotConnect: None does.
             LoginRefused, UnknownDatabase, MissingPrivilege: The server says no.
         """
-
-        def session(address: Address) -> Session:
-            return Session(address) if patience is None else Session(address, patience=patience)
-
-        *firsts, last = self.addresses
-        for address in firsts:
-            try:
-                return session(address).open()
-            except ConnectionError:
-                continue
-        return session(last).open()
+        return open_first(
+            [
+                Session(address) if patience is None else Session(address, patience=patience)
+                for address in self.addresses
+            ]
+        )
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from celery_mysqllock.mysql import storable
+
 #: Characters of a reason: what its column holds, less what four bytes a character could take.
 REASON_LIMIT = 16_000
 # Bytes of its column, TEXT.
@@ -11,5 +13,4 @@ _COLUMN = 65_535
 def fitting(reason: str) -> str:
     """The reason, cut to what its column holds, with nothing in it that a server cannot store."""
     cut = reason if len(reason) <= REASON_LIMIT else f"{reason[: REASON_LIMIT - 3]}..."
-    encoded = cut.encode("utf-8", "backslashreplace")
-    return encoded[:_COLUMN].decode("utf-8", "ignore")
+    return storable(cut).encode()[:_COLUMN].decode("utf-8", "ignore")

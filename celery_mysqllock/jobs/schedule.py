@@ -155,16 +155,13 @@ class Schedule:
         Raises:
             TransientError: Somebody else has locked a row; try again.
         """
-        with self.transaction():
-            yield self.claim_in_transaction(tick)
-
-    def claim_in_transaction(self, tick: Tick) -> bool:
-        """As ``claim``, in a ``transaction`` that there is."""
         values = {**self._values(tick), "lock": self._lock}
-        claimed = bool(self._session.execute(self._sql["claim"], values))
-        if claimed:
-            self._session.execute(self._sql["advance"], values)
-        return claimed
+        with self._session.undivided():
+            _, claimed = self._session.script(f"BEGIN; {self._sql['claim']}", values)
+            if claimed:
+                self._session.execute(self._sql["advance"], values)
+            yield bool(claimed)
+            self._session.execute("COMMIT")
 
     def claim_all(self, ticks: Mapping[Tick, str | None]) -> None:
         """Claim ticks of different tasks, as sent, in a ``transaction`` that there is.
@@ -183,13 +180,13 @@ class Schedule:
         values: dict[str, object] = {"names": names}
         for at, (tick, task_id) in enumerate(ticks.items()):
             values |= {f"name{at}": tick.name, f"due{at}": naive(tick.due_at), f"id{at}": task_id}
-        for statement, row in (
-            ("claim_all", "(%(name{0})s, %(due{0})s, UTC_TIMESTAMP(6), %(id{0})s)"),
-            ("advance_all", "WHEN %(name{0})s THEN %(due{0})s"),
-        ):
-            separator = ", " if statement == "claim_all" else " "
-            rows = separator.join(row.format(at) for at in range(len(names)))
-            self._session.execute(self._sql[statement].replace("%(rows)s", rows), values)
+        places = range(len(names))
+        rows = ", ".join(
+            f"(%(name{at})s, %(due{at})s, UTC_TIMESTAMP(6), %(id{at})s)" for at in places
+        )
+        self._session.execute(self._sql["claim_all"].replace("%(rows)s", rows), values)
+        cases = " ".join(f"WHEN %(name{at})s THEN %(due{at})s" for at in places)
+        self._session.execute(self._sql["advance_all"].replace("%(cases)s", cases), values)
 
     def pass_over(self, tick: Tick) -> None:
         """Count on from a tick that somebody has claimed before."""

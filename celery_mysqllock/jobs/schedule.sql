@@ -60,7 +60,7 @@ INSERT INTO {ticks} (name, due_at, sent_at, task_id) VALUES %(rows)s;
 
 -- name: advance_all
 UPDATE {schedule}
-SET last_due_at = CASE name %(rows)s END, last_run_at = UTC_TIMESTAMP(6),
+SET last_due_at = CASE name %(cases)s END, last_run_at = UTC_TIMESTAMP(6),
     total_run_count = total_run_count + 1, updated_at = updated_at
 WHERE name IN %(names)s;
 

@@ -18,7 +18,7 @@ from celery_mysqllock.mysql.named_lock import (
     used_by,
 )
 from celery_mysqllock.mysql.server import Server
-from celery_mysqllock.mysql.session import Session
+from celery_mysqllock.mysql.session import Session, open_first
 from celery_mysqllock.mysql.statements import Statements
 from celery_mysqllock.mysql.text import storable
 from celery_mysqllock.mysql.tls import Tls
@@ -38,6 +38,7 @@ __all__ = [
     "is_in_namespace",
     "is_own_lock",
     "lock_name",
+    "open_first",
     "own_lock_name",
     "release_lock",
     "storable",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from celery_mysqllock.exceptions import ReadOnlyServer
 from celery_mysqllock.mysql import driver
 from celery_mysqllock.mysql.errors import DRIVER_ERRORS
 from celery_mysqllock.mysql.link import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 class Session(Link):
@@ -185,3 +186,27 @@ class Session(Link):
                 raise
             finally:
                 self._undivided -= 1
+
+
+def open_first(
+    sessions: Sequence[Session], check: Callable[[Session], object] | None = None
+) -> Session:
+    """Open the first of the sessions whose server answers and passes the check, or else the last.
+
+    Args:
+        sessions: Sessions that are not open, in the order of preference.
+        check: Called with an open one, except for the last; ``ReadOnlyServer`` passes it over.
+
+    Raises:
+        CannotConnect: None answers.
+        LoginRefused, UnknownDatabase, MissingPrivilege: A server says no.
+    """
+    *firsts, last = sessions
+    for session in firsts:
+        with suppress(ConnectionError, ReadOnlyServer), ExitStack() as stack:
+            stack.enter_context(session)
+            if check is not None:
+                check(session)
+            stack.pop_all()
+            return session
+    return last.open()
