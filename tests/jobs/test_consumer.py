@@ -170,6 +170,7 @@ def test_a_consumer_that_stops_is_off_the_list(
 def test_a_consumer_that_may_not_do_the_housekeeping_leaves_it_to_the_next(
     session: Session, url: str, start: Callable[[], tuple[Consumer, threading.Event]]
 ) -> None:
+    Migrations(session).apply()
     database = session.address.database
     session.execute("DROP USER IF EXISTS looker")
     session.execute("CREATE USER looker IDENTIFIED BY 'x'")
