@@ -1,4 +1,4 @@
-# Two commands do everything on a machine with git, make and Python >= 3.10 (with python3-venv):
+# Two commands do everything on a machine with git, make and Python >= 3.11 (with python3-venv):
 #   make demo   the product at work on a private server
 #   make test   its tests
 # Both make .venv when it is missing or older than pyproject.toml.

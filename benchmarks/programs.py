@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from typing_extensions import Self
+    from typing import Self
 
 _ROOT = Path(__file__).resolve().parent.parent
 _TAIL = 15  # lines of a log that an error quotes

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 NAME = "section"
 _PROGRAM = str(Path(sys.executable).with_name("mysqllock"))

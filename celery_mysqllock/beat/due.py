@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from celery.schedules import crontab, schedule
@@ -62,7 +62,7 @@ def _by_clock(kind: Any, last: datetime, zone: tzinfo) -> datetime:  # noqa: ANN
     with _at(kind, last):
         # Not remaining_estimate: before Celery 5.7 it is off by an hour when the clocks change.
         start, delta, _ = kind.remaining_delta(last, tz=zone)
-    due: datetime = (start + delta).astimezone(timezone.utc)
+    due: datetime = (start + delta).astimezone(UTC)
     return due
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -28,7 +28,7 @@ _LONGEST_NAME, _HASH = 255, 16
 # Seconds. More than a hundred years are a slip of the pen.
 _SHORTEST, _LONGEST = 0.001, 3.2e9
 _CRONTAB_FIELDS = 5
-_ANY_TIME = datetime(2000, 1, 1, tzinfo=timezone.utc)
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 # What an object without a text of its own shows differs from process to process.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _JSON: dict[str, tuple[type, str]] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -152,8 +152,8 @@ def read_time(name: str, value: object) -> datetime:
         found: datetime | None = maybe_iso8601(value)
         if found is not None:
             if found.tzinfo is None:
-                found = found.replace(tzinfo=timezone.utc)
-            return found.astimezone(timezone.utc)
+                found = found.replace(tzinfo=UTC)
+            return found.astimezone(UTC)
     except (ValueError, TypeError, AttributeError, OverflowError):
         # there is no such day, or none in UTC
         pass

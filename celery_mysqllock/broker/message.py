@@ -8,7 +8,7 @@ import json
 import re
 import time
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kombu.utils.json import JSONEncoder, object_hook
@@ -329,18 +329,18 @@ def delay(message: Payload) -> float | None:
     if not eta:
         return None
     try:
-        due = datetime.fromisoformat(str(eta).replace("Z", "+00:00"))
+        due = datetime.fromisoformat(str(eta))
     except ValueError:
         # The worker says what is wrong with it.
         return None
     if due.tzinfo is None:
-        due = due.replace(tzinfo=timezone.utc)
+        due = due.replace(tzinfo=UTC)
     delay = min(due, LAST_MOMENT).timestamp() - time.time()
     return delay if delay > 0 else None
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 def task_id(message: Payload) -> str | None:

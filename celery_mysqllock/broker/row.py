@@ -6,7 +6,7 @@ import json
 import re
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from celery.utils.saferepr import saferepr
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 _ISO_8601 = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)"
-    r"(?:[T ](?P<time>\d\d:\d\d)(?::(?P<seconds>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?)?"
+    r"(?:[T ](?P<time>\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?))?"
     r" ?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?"
 )
 #: The latest time that a job can wait for: what a server can store, with room for its clock.
-LAST_MOMENT = datetime(9999, 12, 1, tzinfo=timezone.utc)
+LAST_MOMENT = datetime(9999, 12, 1, tzinfo=UTC)
 # Characters of the arguments that Celery shows, as for tasks that it sends itself.
 _SHOWN_ARGUMENTS = 1024
 _TIME = "a time as in '2030-01-31T18:00:00+01:00' (UTC without a zone)"
@@ -95,7 +95,7 @@ class Row:
 
         What has expired goes nowhere: Celery revokes it.
         """
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         if job.has_expired or (self.expires is not None and self.expires <= now):
             return None
         eta = None if self.eta is None else min(self.eta, LAST_MOMENT)
@@ -156,28 +156,19 @@ def _time(name: str, value: str) -> datetime:
     found = _ISO_8601.fullmatch(value.strip())
     try:
         if found is not None:
-            return datetime.fromisoformat(_spelled_out(found)).astimezone(timezone.utc)
+            spelled = f"{found['day']}T{found['time'] or '00:00'}{found['zone'] or 'Z'}"
+            return datetime.fromisoformat(spelled).astimezone(UTC)
     except (ValueError, OverflowError):
         # there is no such day, or none in UTC
         pass
     raise InvalidJob(f"{name!r} is {shown(value)}; it must be {_TIME}.")
 
 
-def _spelled_out(found: re.Match[str]) -> str:
-    """The time with all of its parts, as Python 3.10 reads it."""
-    fraction = (found["fraction"] or "")[:6].ljust(6, "0")
-    zone = (found["zone"] or "Z").replace("Z", "+00").replace(":", "").ljust(5, "0")
-    return (
-        f"{found['day']}T{found['time'] or '00:00'}:{found['seconds'] or '00'}.{fraction}"
-        f"{zone[:3]}:{zone[3:]}"
-    )
-
-
 def _expiry(value: str | float, created_at: datetime) -> datetime:
     if isinstance(value, str):
         return _time("expires", value)
     try:
-        return created_at.replace(tzinfo=timezone.utc) + timedelta(seconds=value)
+        return created_at.replace(tzinfo=UTC) + timedelta(seconds=value)
     except (ValueError, OverflowError) as error:
         allowed = _FIELDS["expires"][1]
         raise InvalidJob(f"'expires' is {shown(value)}; it must be {allowed}.") from error

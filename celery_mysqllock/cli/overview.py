@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import MySQLLockError
@@ -131,7 +131,7 @@ class Watch:
         inspection = Inspection(jobs, self._place.settings.table)
         queues = inspection.queues(self._count_limit)
         return Overview(
-            read_at=datetime.now(timezone.utc),
+            read_at=datetime.now(UTC),
             address=_brief(jobs.address),
             queues=queues,
             consumers=inspection.consumers(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ def span(seconds: float | None) -> str | None:
 
 def since(moment: datetime | None) -> str | None:
     """How long ago that was, such as ``5 min``."""
-    return span((datetime.now(timezone.utc) - moment).total_seconds()) if moment else None
+    return span((datetime.now(UTC) - moment).total_seconds()) if moment else None
 
 
 def time_of(moment: datetime | None) -> str | None:

@@ -9,7 +9,7 @@ from celery_mysqllock.devserver.server import create_database, drop_database
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 
 class GivenServer:

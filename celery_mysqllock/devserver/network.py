@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from celery_mysqllock.mysql import Address
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 
 class Network:

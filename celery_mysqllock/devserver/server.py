@@ -25,8 +25,7 @@ from celery_mysqllock.mysql.address import SERVER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from typing_extensions import Self
+    from typing import Self
 
     from celery_mysqllock.devserver.program import Program
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import MissingPrivilege
@@ -143,7 +143,7 @@ class Inspection:
                 queue=queue,
                 task_id=task_id,
                 priority=HIGHEST_PRIORITY - claim_order,
-                due_at=due_at.replace(tzinfo=timezone.utc),
+                due_at=due_at.replace(tzinfo=UTC),
                 created_at=created_at,
             )
             for job_id, message, queue, task_id, claim_order, due_at, created_at in found
@@ -280,7 +280,7 @@ def _job(row: tuple[Any, ...]) -> Job:
         task_id=task_id,
         priority=HIGHEST_PRIORITY - claim_order,
         deliveries=deliveries,
-        created_at=created_at or datetime.min.replace(tzinfo=timezone.utc),
+        created_at=created_at or datetime.min.replace(tzinfo=UTC),
         ready_at=ready_at,
         due_at=due_at,
         expires_at=expires_at,
@@ -292,7 +292,7 @@ def _job(row: tuple[Any, ...]) -> Job:
 
 
 def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=timezone.utc)
+    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 def _number(value: Any) -> float | None:  # noqa: ANN401 - a Decimal of the driver

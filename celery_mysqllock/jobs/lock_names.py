@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from celery_mysqllock.mysql import OwnLockName, own_lock_name
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from celery_mysqllock.mysql import Session
 

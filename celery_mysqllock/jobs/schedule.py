@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from celery_mysqllock.exceptions import DatabaseError, TableMissing
@@ -231,9 +231,9 @@ def check_schedule(session: Session, table: str) -> None:
 
 def aware(at: datetime) -> datetime:
     """A time of the table with its time zone."""
-    return at.replace(tzinfo=timezone.utc)
+    return at.replace(tzinfo=UTC)
 
 
 def naive(at: datetime) -> datetime:
     """A time as the table keeps it."""
-    return at.astimezone(timezone.utc).replace(tzinfo=None)
+    return at.astimezone(UTC).replace(tzinfo=None)

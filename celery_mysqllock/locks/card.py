@@ -14,7 +14,7 @@ is held for longer than a moment, so they cost nothing on the hot path.
 from __future__ import annotations
 
 import zlib
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from celery_mysqllock.mysql import NAME_LIMIT, Statements, storable
@@ -80,7 +80,7 @@ def read_card(session: Session, connection_id: int) -> Card | None:
         pid, program, hostname, since, note, name = text.decode().split(_BETWEEN)
         return Card(
             *(int(pid) if pid else None, program or None, hostname or None),
-            *(datetime.fromtimestamp(int(since), timezone.utc), note or None, name or None),
+            *(datetime.fromtimestamp(int(since), UTC), note or None, name or None),
         )
     except (ValueError, OverflowError, OSError):
         return None  # of another release, or somebody's own

@@ -22,8 +22,7 @@ from celery_mysqllock.mysql import lock_name
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
     from celery_mysqllock.locks.hold import Hold
     from celery_mysqllock.locks.holder import Holder

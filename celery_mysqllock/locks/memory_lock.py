@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.locks.hold import Hold
@@ -42,7 +42,7 @@ class MemoryHold(Hold):
         super().__init__(name, note=note, on_lost=on_lost)
         self._server = _server()
         self.number = next(self._server.numbers)
-        self.since = datetime.now(timezone.utc)
+        self.since = datetime.now(UTC)
 
     def is_sure(self) -> bool:
         """As in ``Hold``."""

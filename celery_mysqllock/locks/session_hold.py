@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import (
@@ -225,7 +225,7 @@ class SessionHold(Hold):
         held = timedelta(seconds=time.monotonic() - self.began)
         return Card(
             *(process.pid, process.program, process.hostname),
-            *(datetime.now(timezone.utc) - held, self.note, self.name),
+            *(datetime.now(UTC) - held, self.note, self.name),
         )
 
     def hear(self) -> bool:

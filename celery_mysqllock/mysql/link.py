@@ -25,9 +25,9 @@ from celery_mysqllock.mysql.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
     from pymysql.cursors import Cursor
-    from typing_extensions import Self
 
     from celery_mysqllock.mysql.address import Address
 

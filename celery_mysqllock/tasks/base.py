@@ -12,8 +12,7 @@ from celery_mysqllock.tasks.rule import LockRule, lock_for, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from typing_extensions import Self
+    from typing import Self
 
     from celery_mysqllock.locks import MemoryLock, MySQLLock
 

@@ -10,7 +10,7 @@ import base64
 import json
 import sys
 from dataclasses import fields, is_dataclass
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from decimal import Context, Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ def _object(items: Iterable[tuple[object, object]]) -> str:
 
 def _datetime(value: datetime) -> str:
     aware = value.tzinfo is not None and value.utcoffset() is not None
-    return json.dumps((value.astimezone(timezone.utc) if aware else value).isoformat())
+    return json.dumps((value.astimezone(UTC) if aware else value).isoformat())
 
 
 def _decimal(value: Decimal) -> str:

@@ -11,8 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from typing_extensions import Self
+    from typing import Self
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 _TAIL = 15  # lines of a log that an error quotes

@@ -16,9 +16,9 @@ from rich.progress import Progress as Bars
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
     from rich.console import Console
-    from typing_extensions import Self
 
 
 class Progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +13,7 @@ from celery.schedules import crontab, schedule
 
 from celery_mysqllock.beat.due import first_due, next_due
 
-NOON = datetime(2026, 3, 3, 12, tzinfo=timezone.utc)
+NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 APP = Celery("due", set_as_current=False)
 
@@ -31,7 +31,7 @@ def cron(text: str, zone: str | None = None) -> crontab:
 
 
 def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def run(kind: Any, last: datetime, count: int) -> list[datetime]:

@@ -9,7 +9,7 @@ import lzma
 import pickle
 import uuid
 import zlib
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -278,7 +278,7 @@ def test_the_end_of_all_times_is_waited_for(
     worker = start_worker("--pool", "solo")
     query = "SELECT COUNT(*) FROM jobs WHERE job_status = 2 AND YEAR(due_at) = 9999"
     eventually(lambda: session.value(query) == 3)
-    note.apply_async(("never",), eta=datetime.max.replace(tzinfo=timezone.utc))
+    note.apply_async(("never",), eta=datetime.max.replace(tzinfo=UTC))
     assert session.value(query) == 4
     note.delay("now")
     eventually(lambda: ledger(session) == ["now"])
@@ -424,7 +424,7 @@ class Lazy:
 
 
 HEADERS = {
-    "date": datetime(2030, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+    "date": datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC),
     "price": Decimal("1.10"),
     "bytes": b"x",
     "binary": b"\xff",

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,7 +75,7 @@ def test_inspect_says_what_a_worker_is_doing(
 def test_a_worker_shows_what_is_scheduled_in_its_queues(
     session: Session, start_worker: Callable[..., Worker], pool: str
 ) -> None:
-    due = datetime.now(timezone.utc) + timedelta(hours=1)
+    due = datetime.now(UTC) + timedelta(hours=1)
     late.apply_async(("b",), {"seconds": 1.5}, eta=due, task_id="the-id", priority=3)
     note.apply_async(("elsewhere",), eta=due, queue="elsewhere")
     deep = "[" * 900 + "]" * 900

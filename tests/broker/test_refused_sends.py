@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,7 +34,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 TAKEN: dict[str, dict[str, Any]] = {
     "a UUID": {"task_id": uuid.uuid4()},
     "an id of 255 characters": {"task_id": "i" * 255},
-    "a date that is none yet": {"expires": datetime(2190, 1, 1, tzinfo=timezone.utc)},
+    "a date that is none yet": {"expires": datetime(2190, 1, 1, tzinfo=UTC)},
     "limits": {"time_limit": 60, "soft_time_limit": 0.5},
     "keys of 255 characters": {"order_key": "k" * 255, "unique_key": "u" * 255},
     "headers of a user's": {"headers": {"tenant": "ü\ud83e", "n": {"deep": [None]}}},

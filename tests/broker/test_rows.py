@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("producer_url")
 # What no worker knows is dead at once.
 OPTIONS = '{"text_task": null, "unknown_task_grace": null}'
-NOW = datetime.now(timezone.utc)
+NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
 
 
@@ -63,9 +63,7 @@ def test_a_row_whose_eta_is_to_come_waits_in_the_table_and_runs_when_it_is_due(
     session: Session, solo: Worker
 ) -> None:
     due = time.time() + 3
-    near = insert(
-        session, "stamp", args=[due], eta=datetime.fromtimestamp(due, timezone.utc).isoformat()
-    )
+    near = insert(session, "stamp", args=[due], eta=datetime.fromtimestamp(due, UTC).isoformat())
     far = insert(session, args=["far"], eta=in_other_zone(FUTURE), priority=7)
     insert(session, args=["now"])
     eventually(lambda: ledger(session) == ["now"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,7 +32,7 @@ def test_delayed_tasks_wait_in_the_table_and_run_when_they_are_due(
     start_worker()
     due = [time.time() + 3.0 + number / 10 for number in range(10)]
     for at in due:
-        stamp.apply_async((at,), eta=datetime.fromtimestamp(at, timezone.utc))
+        stamp.apply_async((at,), eta=datetime.fromtimestamp(at, UTC))
     assert session.query("SELECT job_status, COUNT(*) FROM jobs GROUP BY 1") == [(2, 10)]
     eventually(lambda: len(ledger(session)) == 10)
     delays = sorted(float(entry) for entry in ledger(session))
@@ -61,7 +61,7 @@ def test_a_task_that_has_expired_is_not_run(
 ) -> None:
     note.apply_async(("late",), expires=0.2)
     note.apply_async(("in time",), expires=600)
-    past = datetime.now(timezone.utc) - timedelta(seconds=5)
+    past = datetime.now(UTC) - timedelta(seconds=5)
     note.apply_async(("long ago",), expires=past)
     eventually(
         lambda: session.value("SELECT COUNT(*) FROM jobs WHERE expires_at <= UTC_TIMESTAMP(6)") >= 1

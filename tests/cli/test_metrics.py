@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
@@ -123,7 +123,7 @@ def test_a_queue_is_idle_when_it_was_seen_so_for_a_while() -> None:
             "q", **{**counts, "oldest_age": None, "rate": 0, "ended": 3, "paused_at": None, **state}
         )
         overview = Overview(
-            *(datetime.now(timezone.utc), "", [queue], [], [], [], None),
+            *(datetime.now(UTC), "", [queue], [], [], [], None),
             *(ServerHealth("", None, None, knows_transactions=True), None, 0.0),
         )
         return bool(in_use.of(overview).queues)
@@ -139,7 +139,7 @@ def test_a_queue_is_idle_when_it_was_seen_so_for_a_while() -> None:
     assert seen(ended=4)
     now = 200.0
     assert not seen(ended=4)
-    for state in ({"dead": 1}, {"paused_at": datetime.now(timezone.utc)}):
+    for state in ({"dead": 1}, {"paused_at": datetime.now(UTC)}):
         assert seen(**state)
 
 

@@ -17,8 +17,7 @@ from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
     from tests.docs.page import Block
 

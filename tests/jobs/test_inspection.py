@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -89,7 +89,7 @@ def test_a_queue_that_was_declared_or_paused_is_there_without_a_job(
     assert (declared.queue, declared.paused_at) == ("declared", None)
     assert paused.queue == "paused"
     assert paused.paused_at is not None
-    assert abs(datetime.now(timezone.utc) - paused.paused_at) < timedelta(minutes=5)
+    assert abs(datetime.now(UTC) - paused.paused_at) < timedelta(minutes=5)
     assert [view(session)[name]["paused"] for name in ("declared", "paused")] == [0, 1]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.locks.conftest import Hold, MakeMySQLLock
 
-_SINCE = datetime(2026, 11, 23, 12, 0, 1, tzinfo=timezone.utc)
+_SINCE = datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_another_process_is_told_with_its_pid_note_and_time(
     assert holder.process.hostname == os.uname().nodename[:32]
     assert holder.note == "3f2b1c9e-77aa-4d0e-8f5e-0a1b2c3d4e5f"
     assert holder.since is not None
-    assert abs((datetime.now(timezone.utc) - holder.since).total_seconds()) < 30
+    assert abs((datetime.now(UTC) - holder.since).total_seconds()) < 30
     assert holder.user == Address.parse(url).user
     assert holder.host is not None
 

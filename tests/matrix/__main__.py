@@ -22,7 +22,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 ROOT = Path(__file__).parents[2]
-PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 #: Further interpreters, separated as in PATH, that are tested as well.
 VARIABLE = "MYSQLLOCK_PYTHONS"
 RESOLUTIONS = ("lowest-direct", "highest")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
 from uuid import UUID
@@ -21,7 +21,7 @@ class Level(IntEnum):
     LOW = 1
 
 
-class Shade(str, Enum):
+class Shade(str, Enum):  # noqa: UP042 - as older programs have it
     DARK = "dark"
 
 
@@ -34,7 +34,7 @@ class Account:
 Point = namedtuple("Point", "x y")  # noqa: PYI024 - a plain one, as users have them
 
 A_UUID = UUID("12345678-1234-5678-1234-567812345678")
-NOON = datetime(2026, 2, 1, 12, tzinfo=timezone.utc)
+NOON = datetime(2026, 2, 1, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from typing_extensions import Self
+    from typing import Self
 
 
 class Worker:

@@ -12,8 +12,7 @@ from tests.smoke.local_engine.process import ProcessContainer
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from typing_extensions import Self
+    from typing import Self
 
     from celery_mysqllock.devserver import DevServer, GivenServer
 

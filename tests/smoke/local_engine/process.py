@@ -93,7 +93,7 @@ class ProcessContainer(LocalContainer):
         """Unpack a tar archive in a folder of the container."""
         file = io.BytesIO(data) if isinstance(data, bytes) else data
         with tarfile.open(fileobj=file) as archive:
-            # The argument `filter` came with 3.10.12 and 3.11.4; the attribute harms none before.
+            # The argument `filter` came with 3.11.4; the attribute harms none before.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(self._inside(path))  # noqa: S202 - our own archives
         return True
