@@ -111,8 +111,11 @@ class Scheduler(CeleryScheduler):
         self._step_down()
         super().close()
 
-    def _open_first(self) -> Session:
+    def _open_first(self, *passed_over: type[DatabaseError]) -> Session:
         """A session with the first server that answers and takes writes; the last one in any case.
+
+        Args:
+            passed_over: What passes a server over besides.
 
         Raises:
             CannotConnect: It does not answer.
@@ -120,12 +123,18 @@ class Scheduler(CeleryScheduler):
         """
         return open_first(
             [Session(address) for address in self._place.addresses],
-            lambda session: JobTable(session, self._place.table).check_writable(),
+            self._check_server,
+            *passed_over,
         )
+
+    def _check_server(self, session: Session) -> None:
+        check_schedule(session, self._place.table)
+        JobTable(session, self._place.table).check_writable()
 
     def _new_lock(self) -> MySQLLock:
         place = self._place
-        with self._open_first() as session:
+        # the settings were right at the start: what a server refuses now is there on another one
+        with self._open_first(DatabaseError) as session:
             name, self._server = LockNames.of(session, place.table).beat, session.address
         return MySQLLock(
             name,

@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from celery_mysqllock.exceptions import ReadOnlyServer
+from celery_mysqllock.exceptions import ReadOnlyServer, ServerFull
 from celery_mysqllock.mysql import driver
 from celery_mysqllock.mysql.errors import DRIVER_ERRORS
 from celery_mysqllock.mysql.link import Link
@@ -189,21 +189,25 @@ class Session(Link):
 
 
 def open_first(
-    sessions: Sequence[Session], check: Callable[[Session], object] | None = None
+    sessions: Sequence[Session],
+    check: Callable[[Session], object] | None = None,
+    *passed_over: type[Exception],
 ) -> Session:
     """Open the first of the sessions whose server answers and passes the check, or else the last.
 
     Args:
         sessions: Sessions that are not open, in the order of preference.
         check: Called with an open one, except for the last; ``ReadOnlyServer`` passes it over.
+        passed_over: Further errors of a login or the check that pass a server over.
 
     Raises:
         CannotConnect: None answers.
         LoginRefused, UnknownDatabase, MissingPrivilege: A server says no.
     """
     *firsts, last = sessions
+    elsewhere = (ConnectionError, ReadOnlyServer, ServerFull, *passed_over)
     for session in firsts:
-        with suppress(ConnectionError, ReadOnlyServer), ExitStack() as stack:
+        with suppress(*elsewhere), ExitStack() as stack:
             stack.enter_context(session)
             if check is not None:
                 check(session)

@@ -13,7 +13,7 @@ from celery import Celery
 
 import celery_mysqllock  # noqa: F401 - makes mysql:// known
 
-app = Celery("beating", broker=os.environ.get("BROKER_URL"))
+app = Celery("beating", broker=os.environ.get("BROKER_URL") or None)
 app.conf.update(json.loads(os.environ.get("CONFIG", "{}")))
 app.conf.beat_schedule = {
     name: {"task": "tick", "schedule": seconds, "args": [name, os.environ.get("BEAT")]}

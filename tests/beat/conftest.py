@@ -34,7 +34,7 @@ def start_beat(session: Session, tmp_path: Path) -> Iterator[Callable[..., Beat]
         **config: Any,
     ) -> Beat:
         environment = {
-            "BROKER_URL": broker or session.address.url(),
+            "BROKER_URL": session.address.url() if broker is None else broker,
             "BEAT_SCHEDULE": json.dumps(schedule or {}),
             "CONFIG": json.dumps(config),
         }
