@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import os
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from celery_mysqllock.exceptions import TransactionError
 from celery_mysqllock.mysql.borrowed import Borrowed, borrow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
 
     from celery_mysqllock.broker.message import Payload
@@ -231,6 +232,23 @@ _LEFT_ELSEWHERE = (
 )
 
 
+@contextmanager
+def _manager() -> Iterator[None]:
+    yield
+
+
+@asynccontextmanager
+async def _async_manager() -> AsyncIterator[None]:
+    yield
+
+
+# What runs its function when somebody iterates or enters it.
+_LAZY: tuple[type, ...] = (
+    *(map, filter, itertools.starmap),
+    *(type(_manager()), type(_async_manager())),
+)
+
+
 def _is(question: Callable[[Any], bool], function: Any) -> bool:  # noqa: ANN401
     """Whether it is so of a function, or of the ``__call__`` of what stands for one."""
     while isinstance(function, functools.partial):
@@ -256,7 +274,8 @@ def _check_decorated(function: Any) -> None:  # noqa: ANN401 - whatever was deco
 
 def _check_result(function: Any, result: Any) -> None:  # noqa: ANN401
     """Refuse what only begins when the block has ended, by whatever wrapper it came."""
-    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+    lazy = inspect.isgenerator(result) or inspect.isasyncgen(result) or isinstance(result, _LAZY)
+    if lazy or inspect.isawaitable(result):
         for end in ("close", "cancel"):  # a coroutine or generator, or what runs one
             if callable(getattr(result, end, None)):
                 getattr(result, end)()

@@ -55,6 +55,6 @@ class SingleInstanceTask(Task):
             lock_task(rule, task)
         return task
 
-    def lock_for(self, *args: Any, **kwargs: Any) -> MySQLLock | MemoryLock:  # noqa: ANN401 - the task's own
+    def lock_for(self, /, *args: Any, **kwargs: Any) -> MySQLLock | MemoryLock:  # noqa: ANN401 - the task's own
         """The lock under which the task runs when it is called so; see ``tasks.lock_for``."""
         return lock_for(self, *args, **kwargs)

@@ -107,8 +107,8 @@ def _decorate(target: Any, options: Mapping[str, Any]) -> Any:  # noqa: ANN401 -
 
 
 def _decorate_run(run: Any, options: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as above
-    if isinstance(run, staticmethod):
-        return staticmethod(_decorate_run(run.__func__, options))
+    if isinstance(run, (staticmethod, classmethod)):
+        return type(run)(_decorate_run(run.__func__, options))
     if not callable(run):
         raise SettingsError(
             f"@single_instance is for a task or its function, and this is {run!r}. Options are "

@@ -101,22 +101,51 @@ def key_of(
     elif not options.reads_arguments:
         key = task_name
     else:
-        key = _from_arguments(task_name, options, _bound(signature, args, kwargs))
+        if options.unique_on is not None:
+            _check_named(task_name, options.unique_on, signature, args)
+        key = _from_arguments(task_name, options, _bound(task_name, signature, args, kwargs))
     if not key.strip():
         raise SettingsError(f"The lock of task {task_name}: its key is empty for this call.")
     return key
 
 
 def _bound(
-    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+    task_name: str,
+    signature: inspect.Signature,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> dict[str, Any]:
-    bound = signature.bind(*args, **kwargs)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(
+            f"The lock of task {task_name}: its key is made of arguments that do not fit the "
+            f"function: {error}. If a decorator of the function adds or takes away arguments, give "
+            "the lock a key= that is a callable(task, *args, **kwargs)."
+        ) from error
     bound.apply_defaults()
     arguments = dict(bound.arguments)
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             arguments = {**arguments.pop(parameter.name), **arguments}
     return arguments
+
+
+def _check_named(
+    task_name: str, names: Iterable[str], signature: inspect.Signature, args: Sequence[Any]
+) -> None:
+    """Do nothing when it is known which of the arguments have the names.
+
+    Raises:
+        TypeError: The function names none of them (``*args, **kwargs``), and some came by place.
+    """
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if args and kinds == {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        raise TypeError(
+            f"The lock of task {task_name}: which argument is {', '.join(map(repr, names))} is not "
+            "known, as the function takes *args. Give it by name, or use functools.wraps in the "
+            "decorator that hides the function's parameters."
+        )
 
 
 def _from_arguments(task_name: str, options: LockOptions, arguments: Mapping[str, Any]) -> str:

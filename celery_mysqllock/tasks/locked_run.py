@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, current_app
@@ -34,14 +35,23 @@ def locked_run(
         body = functools.partial(run, *args, **kwargs)
         if task is not None:
             return run_locked(rule, task, args, kwargs, body)
-        if args and isinstance(args[0], Task) and rule_of(args[0]) is rule:
-            return run_locked(rule, args[0], args[1:], kwargs, body)
-        return run_locked(rule, _task_of(rule), args, kwargs, body)
+        first = args[0] if args else None
+        if isinstance(first, Task) and rule_of(first) is rule:
+            return run_locked(rule, first, args[1:], kwargs, body)
+        own = inspect.isclass(first) and _is_run_of(rule, first)
+        return run_locked(rule, _task_of(rule), args[1:] if own else args, kwargs, body)
 
     setattr(locked, MARK, rule)
-    # What Celery checks the arguments of a call against; it does not look behind __wrapped__.
-    locked.__signature__ = signature_of(run)  # type: ignore[attr-defined]
+    if not hasattr(run, "__wrapped__"):
+        # What Celery checks the arguments of a call against; it does not look behind __wrapped__,
+        # and a decorator may add arguments to those of the call.
+        locked.__signature__ = signature_of(run)  # type: ignore[attr-defined]
     return locked
+
+
+def _is_run_of(rule: LockRule, kind: type) -> bool:
+    """Whether the rule is that of a task's class, which its ``run`` gets as a class method."""
+    return issubclass(kind, Task) and getattr(getattr(kind, "run", None), MARK, None) is rule
 
 
 def _task_of(rule: LockRule) -> Task:

@@ -125,7 +125,7 @@ def rule_of(task: Task) -> LockRule | None:
     return None
 
 
-def lock_for(task: Task, *args: Any, **kwargs: Any) -> MySQLLock | MemoryLock:  # noqa: ANN401 - the task's own
+def lock_for(task: Task, /, *args: Any, **kwargs: Any) -> MySQLLock | MemoryLock:  # noqa: ANN401 - the task's own
     """The lock under which the task runs when it is called with these arguments.
 
     To look at it (``holder()``, ``locked()``) or to free it by force (``reset()``), from any

@@ -24,6 +24,7 @@ from celery_mysqllock.jobs import JobTable, Migrations
 from celery_mysqllock.mysql import Address, Session
 from tests.broker.app import add, app, hang, note, once, ordered, stamp
 from tests.broker.callers import (
+    DRIVERS,
     EACH_KIND,
     KINDS,
     OutOfStockError,
@@ -336,6 +337,25 @@ def test_a_unique_job_that_came_after_the_snapshot_is_seen(plain: Plain, session
         theirs = elsewhere(once.delay, "x")
         assert once.delay("x").id == theirs.id
     assert sent(session) == ["x"]
+
+
+def test_a_key_that_the_block_itself_has_let_expire_is_free(plain: Plain, session: Session) -> None:
+    with plain.transaction():
+        first = once.apply_async(("x",), expires=1)
+        with plain.connection.cursor() as cursor:
+            cursor.execute("UPDATE jobs SET expires_at = UTC_TIMESTAMP(6)")
+        assert once.delay("x").id != first.id
+    assert sent(session) == ["x", "x"]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_the_id_of_a_unique_job_is_text_on_a_connection_that_decodes_none(
+    driver: str, session: Session
+) -> None:
+    caller = Plain(session.address.url(), driver, use_unicode=False)
+    with caller.transaction():
+        assert once.delay("x").id == once.delay("x").id
+    caller.connection.close()
 
 
 def test_a_unique_job_that_is_there_is_not_locked(plain: Plain, session: Session) -> None:

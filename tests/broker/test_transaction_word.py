@@ -7,7 +7,8 @@ import contextvars
 import functools
 import os
 import threading
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import pymysql
@@ -101,6 +102,36 @@ def test_a_coroutine_in_disguise_is_refused(plain: Plain, session: Session) -> N
     with pytest.raises(TransactionError, match="returned a coroutine"):
         order()
     assert sent(session) == []
+
+
+@contextmanager
+def _ordering() -> Iterator[None]:
+    note.delay("late")
+    yield
+
+
+@asynccontextmanager
+async def _ordering_async() -> AsyncIterator[None]:
+    note.delay("late")
+    yield
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        _ordering,
+        _ordering_async,
+        lambda: map(note.delay, ["late"]),
+        lambda: filter(note.delay, ["late"]),
+        lambda: starmap(note.delay, [("late",)]),
+    ],
+    ids=["contextmanager", "asynccontextmanager", "map", "filter", "starmap"],
+)
+def test_a_function_whose_result_would_send_after_the_block_is_refused(
+    function: Callable[[], Any], plain: Plain
+) -> None:
+    with pytest.raises(TransactionError, match="whose body would run after the block"):
+        plain.transaction()(function)()
 
 
 def _rows() -> Iterator[int]:

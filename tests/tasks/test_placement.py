@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +166,78 @@ def test_celery_still_checks_the_arguments_of_a_call(app: Celery, way: str) -> N
     with pytest.raises(TypeError):
         task.delay(1, z=2)
     assert list(task.delay(1, y=3).get()) == [1, 3]
+
+
+def _with_a_session(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that gives the function an argument more than its caller does."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function("session", *args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize("lock", [{}, {"key": lambda _, account: f"account:{account}"}])
+def test_a_decorator_below_the_lock_may_add_arguments(app: Celery, lock: dict[str, Any]) -> None:
+    @app.task
+    @single_instance(**lock)
+    @_with_a_session
+    def rebuild(session: str, account: int) -> list[object]:
+        return [session, account]
+
+    app.conf.task_always_eager = True
+    assert rebuild.delay(7).get(disable_sync_subtasks=False) == ["session", 7]
+    assert rebuild.delay(account=7).get(disable_sync_subtasks=False) == ["session", 7]
+
+
+def test_a_key_of_arguments_that_a_decorator_adds_says_what_to_do(app: Celery) -> None:
+    @app.task
+    @single_instance(unique_on=["account"])
+    @_with_a_session
+    def rebuild(session: str, account: int) -> None: ...
+
+    with pytest.raises(TypeError, match=r"lock of task .*rebuild.* 'account'.*decorator.* key="):
+        rebuild.lock_for(7)
+
+
+def test_a_key_of_arguments_whose_names_a_decorator_hides_is_refused(app: Celery) -> None:
+    def careless(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        return call
+
+    @app.task(name="rebuild")
+    @single_instance(unique_on=["account"])
+    @careless
+    def rebuild(account: int) -> None: ...
+
+    with pytest.raises(TypeError, match=r"'account'.*functools\.wraps"):
+        rebuild.lock_for(7)
+    assert rebuild.lock_for(account=7).name != rebuild.lock_for(account=8).name
+
+
+@pytest.mark.parametrize("order", ["lock outside", "lock inside"])
+def test_run_may_be_a_class_method(app: Celery, order: str) -> None:
+    def run(cls: type[Task], account: int) -> list[object]:
+        return [cls.name, account]
+
+    lock = single_instance(unique_on=["account"])
+    made = lock(classmethod(run)) if order == "lock outside" else classmethod(lock(run))
+    task = app.register_task(type("Rebuild", (Task,), {"name": "rebuild", "run": made})())
+    assert task.apply((7,)).get() == ["rebuild", 7]
+    assert "7" in task.lock_for(7).name
+
+
+@pytest.mark.parametrize("way", ["below", "base"])
+def test_a_parameter_may_be_called_task(app: Celery, way: str) -> None:
+    def body(task: str, rule: str = "") -> list[str]:
+        return [task, rule]
+
+    task = MAKERS[way](app, body, {"unique_on": ["task", "rule"]})
+    assert task.apply(kwargs={"task": "x", "rule": "y"}).get() == ["x", "y"]
+    assert task.lock_for(task="x", rule="y").name == task.lock_for("x", "y").name
 
 
 @pytest.mark.parametrize(

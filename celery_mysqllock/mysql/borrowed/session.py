@@ -32,6 +32,7 @@ class BorrowedSession(Session):
         super().__init__(own.address)
         self._borrowed = borrowed
         self._own = own
+        self._found_own = True
 
     @property
     def server(self) -> Server:  # noqa: D102 - as in Session
@@ -65,8 +66,19 @@ class BorrowedSession(Session):
         The first in a session of ours: the transaction's snapshot may be older.
         """
         found = self._own.query(sql, parameters)
-        return found or self._borrowed.run(*in_ascii(sql, parameters or {})).found
+        self._found_own = bool(found)
+        if found:
+            return found
+        rows = self._borrowed.run(*in_ascii(sql, parameters or {})).found
+        return [tuple(_as_text(value) for value in row) for row in rows]
 
     def execute(self, sql: str, parameters: Any = None) -> int:  # noqa: ANN401
-        """Change what is no part of the transaction, such as another job's key, and at once."""
-        return self._own.execute(sql, parameters)
+        """Change what ``query`` has found: at once, or with the transaction where it wrote that."""
+        if self._found_own:
+            return self._own.execute(sql, parameters)
+        return self._borrowed.run(*in_ascii(sql, parameters or {})).rows
+
+
+def _as_text(value: Any) -> Any:  # noqa: ANN401 - of a row
+    """What a driver gives that was told to decode no text (``use_unicode=False``)."""
+    return value.decode() if isinstance(value, bytes) else value
