@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,44}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LOCK_NAME_LIMIT = 64
+_LONGEST = 1e10  # seconds
 _TABLE_NAME = "a table's name: up to 45 letters, digits, '_' or '$', not beginning with a digit"
 
 
@@ -36,11 +37,16 @@ def check_identifier(setting: str, value: object) -> str:
 
 
 def duration(value: object) -> float | None:
-    """The seconds that ``"7d"``, ``"90s"`` or a number above 0 stands for, None for none."""
+    """The seconds that ``"7d"``, ``"90s"`` or a number above 0 stands for, None for none.
+
+    About 300 years are the most: the times of MySQL go no further back.
+    """
+    seconds: float = 0
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value) if value > 0 else None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value) if isinstance(value, str) else None
-    return float(found[1]) * _UNITS[found[2]] if found and float(found[1]) > 0 else None
+        seconds = value
+    elif isinstance(value, str) and (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)):
+        seconds = float(found[1]) * _UNITS[found[2]]
+    return float(seconds) if 0 < seconds <= _LONGEST else None
 
 
 def answer_time(session_timeout: float) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.log import get_logger
 
 from celery_mysqllock.broker import message as rows
+from celery_mysqllock.broker.envelope import LONGEST
 from celery_mysqllock.broker.running import running_tags
 from celery_mysqllock.broker.topology import Topology
 from celery_mysqllock.jobs.job import Aside, given_back, worn_out
@@ -61,13 +62,13 @@ class Settling(Topology):
         Args:
             delivery_tag: The job's.
             requeue: Whether it goes back; or the seconds after which it does, as a float, which
-                does not count.
+                does not count. What is no number of seconds above 0 is as True.
         """
         message = self.qos.ack(delivery_tag)
         if not isinstance(delivery_tag, int):
             if requeue and message is not None:
                 self._put_back(message.delivery_info["queue"], message.serializable())
-        elif requeue and not isinstance(requeue, bool):
+        elif _is_pause(requeue):
             self._settle_aside(delivery_tag, requeue)
         elif requeue:
             self._settle_requeue(delivery_tag, message)
@@ -170,3 +171,12 @@ def _failure(message: Delivery | None) -> str:
         return message.failure()
     except Exception as error:  # noqa: BLE001 - an error of the task's whose text is an error
         return f"The task has failed, and how cannot be told: {type(error).__name__}."
+
+
+def _is_pause(requeue: object) -> bool:
+    """Whether it says for how long a job is put aside, in seconds that the server can add."""
+    return (
+        isinstance(requeue, (int, float))
+        and not isinstance(requeue, bool)
+        and 0 < requeue <= LONGEST
+    )

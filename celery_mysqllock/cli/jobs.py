@@ -34,7 +34,7 @@ def jobs() -> None:
 @jobs.command("list")
 @selection_options(status=True)
 @click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Most to list."
+    "--limit", type=click.IntRange(1, 10**9), default=50, show_default=True, help="Most to list."
 )
 @json_option
 @click.pass_obj

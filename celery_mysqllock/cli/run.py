@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from celery_mysqllock.cli.guard import Command, Guard, say
+from celery_mysqllock.cli.numbers import Seconds
 from celery_mysqllock.cli.place import URL_VARIABLE
 from celery_mysqllock.exceptions import (
     DatabaseError,
@@ -48,7 +49,7 @@ class BehindDashes(click.Command):
 
 @click.command(cls=BehindDashes)
 @click.argument("name")
-@click.option("-w", "--wait", type=click.FloatRange(0), help="Seconds to wait; for ever if not.")
+@click.option("-w", "--wait", type=Seconds(), help="Seconds to wait; for ever if not.")
 @click.option("-n", "--nonblock", is_flag=True, help="Do not wait.")
 @click.option(
     *("-E", "--conflict-exit-code"),
@@ -59,7 +60,7 @@ class BehindDashes(click.Command):
 )
 @click.option(
     "--grace",
-    type=click.FloatRange(0),
+    type=Seconds(),
     default=_GRACE,
     show_default=True,
     help="Seconds from SIGTERM to SIGKILL when the lock is lost.",

@@ -13,9 +13,6 @@ from celery_mysqllock.settings import duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds, about 300 years: the server's times go no further back.
-LONGEST = 1e10
-
 
 class Duration(click.ParamType):  # type: ignore[type-arg] # generic in the newest click only
     """A number of seconds, or one with s, m, h or d behind it."""
@@ -33,8 +30,8 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic in the newe
             return value
         if value == "0":
             return 0.0
-        seconds = duration(float(value) if value.isdigit() else value)
-        if seconds is None or seconds > LONGEST:
+        seconds = duration(float(value) if value.isdecimal() else value)
+        if seconds is None:
             self.fail(f"{value!r} is no duration, such as 90s, 15m, 1h or 7d.", param, ctx)
         return seconds
 

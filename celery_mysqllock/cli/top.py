@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from celery_mysqllock.cli.frame import frame
+from celery_mysqllock.cli.numbers import Seconds
 from celery_mysqllock.cli.overview import Watch
 from celery_mysqllock.exceptions import MySQLLockError
 
@@ -32,7 +33,7 @@ _QUIT = frozenset("qQ\x04")
 @click.command()
 @click.option(
     *("--interval", "-i"),
-    type=click.FloatRange(0.2, 3600),
+    type=Seconds(0.2, 3600),
     default=2.0,
     show_default=True,
     help="Seconds between two looks.",

@@ -133,9 +133,9 @@ def fall() -> None:
 
 
 @app.task(name="give_back", acks_late=True)
-def give_back() -> None:
+def give_back(seconds: str | None = None) -> None:
     write("gave back")
-    raise Reject("not today", requeue=True)
+    raise Reject("not today", requeue=True if seconds is None else float(seconds))
 
 
 if "OLDER_RELEASE" not in os.environ:

@@ -68,6 +68,20 @@ def test_a_task_that_gives_itself_back_is_dead_after_so_many_times(
     assert ledger(session) == ["gave back"] * MOST
 
 
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_pause_that_is_no_number_of_seconds_is_none(
+    session: Session, start_worker: Callable[..., Worker], pool: str
+) -> None:
+    start_worker("--pool", pool, BROKER_OPTIONS=OPTIONS)
+    pauses = ["nan", "inf", "-inf", "-5", "1e30"]
+    for pause in pauses:
+        give_back.delay(pause)
+    note.delay("goes on")
+    dead = eventually(lambda: (rows := session.query(DEAD))[len(pauses) - 1 :] and rows)
+    assert all(times == MOST and "not today" in reason for times, reason in dead)
+    assert "goes on" in ledger(session)
+
+
 def test_a_task_that_loses_its_process_is_dead_after_so_many_times(
     session: Session, start_worker: Callable[..., Worker]
 ) -> None:

@@ -285,6 +285,8 @@ def test_a_table_of_another_shape_is_never_changed_on_first_use(url: str) -> Non
         ({"tabel": "jobs"}, "'tabel'] is unknown; known are"),
         ({"polling_interval": "often"}, "'polling_interval']='often' is not allowed; it takes"),
         ({"table": "jobs; --"}, "'table']='jobs; --' is not allowed"),
+        ({"retention": float("inf")}, "'retention']=inf is not allowed"),
+        ({"unknown_task_grace": "99999999999d"}, "'unknown_task_grace']='99999999999d' is not"),
         ({"text_task": {"q": 7}}, "'text_task']={'q': 7} is not allowed"),
         ({"legacy_lock": "x" * 65}, "it takes the name of a lock of 1 to 64 characters"),
     ],

@@ -165,7 +165,9 @@ def test_jobs_are_moved(mysqllock: Command, jobs: JobTable, session: Session, de
         ("move", "--to", "q"),
         ("list", "--status", "lost"),
         ("list", "--older-than", "soon"),
+        ("list", "--older-than", "²"),
         ("list", "--limit", "0"),
+        ("list", "--limit", "99999999999999999999"),
     ],
     ids=" ".join,
 )

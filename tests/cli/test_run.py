@@ -173,6 +173,14 @@ def test_options_behind_the_dashes_are_the_commands(url: str) -> None:
     assert (done.returncode, done.stdout) == (0, "-- -w")
 
 
+@pytest.mark.parametrize("option", ["--wait", "--grace"])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
+def test_seconds_that_are_none_are_refused(url: str, option: str, seconds: str) -> None:
+    done = mysqllock("run", option, seconds, "it", "--", "echo", "ran", MYSQLLOCK_URL=url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"Error: Invalid value for '{'-w' if option == '--wait' else option}'" in done.stderr
+
+
 @pytest.mark.parametrize("words", [["it"], ["it", "--"], ["it", "true"], ["-n", "-w", "1", "it"]])
 def test_what_cannot_be_understood_is_refused(url: str, words: list[str]) -> None:
     done = mysqllock("run", *words, MYSQLLOCK_URL=url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.selecting import LONGEST
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.jobs import JobStatus, Selection
 from celery_mysqllock.settings import duration
@@ -51,7 +50,7 @@ class Search:
         """
         typed = self.older_than
         seconds = duration(float(typed) if typed.isdecimal() else typed) if typed else None
-        if typed and (seconds is None or seconds > LONGEST):
+        if typed and seconds is None:
             raise SettingsError(f"{typed!r} is no duration, such as 90s, 15m, 1h or 7d.")
         try:
             status = JobStatus(self.status) if self.status else None
