@@ -66,7 +66,7 @@ beat: $(VENV)/.demo  ## Kill the active one of three beats every 20 s (10 minute
 	$(BIN)/python -m benchmarks.beat
 
 docs: $(VENV)/.docs  ## Build the documentation as a site, into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 matrix: $(VENV)/.matrix  ## Test the wheel on each Python that is here (3 minutes each)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.matrix
