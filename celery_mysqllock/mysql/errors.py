@@ -6,8 +6,10 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
-import pymysql.err
 from pymysql.constants import ER
+
+# Not as pymysql.err: where PyMySQL stands in for mysqlclient, that attribute may be a second copy.
+from pymysql.err import Error, InterfaceError, InternalError, OperationalError
 
 from celery_mysqllock import exceptions
 
@@ -21,7 +23,7 @@ _NONSENSE = (
 )
 # Everything that the driver and the socket below it raise. RuntimeError: PyMySQL's way to say
 # that an authentication plugin needs the cryptography package.
-DRIVER_ERRORS = (pymysql.err.Error, OSError, RuntimeError, *_NONSENSE)
+DRIVER_ERRORS = (Error, OSError, RuntimeError, *_NONSENSE)
 # Codes of client libraries and of proxies, whatever they mean: the way to the server is disturbed.
 _FROM_THE_WAY = (range(2000, 3000), range(9000, 9100))
 
@@ -70,7 +72,7 @@ def translate(error: Exception, address: Address) -> exceptions.MySQLLockError:
         error: One of ``DRIVER_ERRORS``.
         address: The database in question; named in the message, without its password.
     """
-    if isinstance(error, (pymysql.err.InterfaceError, OSError)):
+    if isinstance(error, (InterfaceError, OSError)):
         return exceptions.ConnectionLost(_sentence(exceptions.ConnectionLost, address, str(error)))
     if isinstance(error, RuntimeError):
         return exceptions.LoginRefused(_sentence(exceptions.LoginRefused, address, str(error)))
@@ -86,9 +88,9 @@ def translate(error: Exception, address: Address) -> exceptions.MySQLLockError:
 
 def nonsense(error: BaseException) -> bool:
     """Whether the driver could not make sense of what it read."""
-    from_driver = isinstance(error, (pymysql.err.InternalError, pymysql.err.OperationalError))
+    from_driver = isinstance(error, (InternalError, OperationalError))
     return isinstance(error, _NONSENSE) or (
-        (from_driver or type(error) is pymysql.err.Error) and not _code_of(error)
+        (from_driver or type(error) is Error) and not _code_of(error)
     )
 
 

@@ -10,6 +10,9 @@ import pytest
 from tests.docs.test_pages import DOCS
 
 PAGES = sorted(DOCS.rglob("*.md"))
+ROOT = DOCS.parent
+#: Pages for those who look at the repository. README.md is read elsewhere too: see test_readme.py.
+BESIDE = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -22,7 +25,7 @@ def _links(page: Path) -> list[tuple[bool, str, Path]]:
     ]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+@pytest.mark.parametrize("page", PAGES + BESIDE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files_and_pictures_have_a_text(page: Path) -> None:
     for is_picture, text, target in _links(page):
         assert target.is_file(), target

@@ -7,13 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from celery_mysqllock.mysql import Address, Session
-from celery_mysqllock.settings import BrokerSettings
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_NUMBERS = dict(enumerate(("nine", "ten", "eleven", "twelve"), start=9))
 PLACEHOLDER = "mysql://user:password@127.0.0.1:3306/shop"
 
 
@@ -61,7 +64,7 @@ def test_the_example_runs_as_printed(
     (insert,) = blocks("sql")
     with Session(Address.parse(url)) as session:
         session.execute(insert)
-    for printed in ("1 + 2 = 3", "rebuilding account 7", "rebuilding account 8"):
+    for printed in ("rebuilding account 7", "rebuilding account 8"):
         eventually(lambda text=printed: text in worker_log.read_text(), what=printed)  # type: ignore[misc]
 
 
@@ -73,9 +76,51 @@ def test_the_commands_are_those_of_the_makefile() -> None:
         assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE)
 
 
-def test_every_broker_option_is_listed_with_its_default() -> None:
-    listed = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", README, re.MULTILINE))
-    for name, known in BrokerSettings.__dataclass_fields__.items():
-        default = known.default
-        shown = f'"{default}"' if isinstance(default, str) else str(default)
-        assert listed[name].strip("`") == ("the database's name" if name == "namespace" else shown)
+def test_the_install_commands_name_this_project(tmp_path: Path) -> None:
+    clone, from_checkout, build, from_wheel = (
+        line
+        for block in blocks("sh")
+        for line in block.splitlines()
+        if "git" in line or "pip" in line
+    )
+    assert clone.split()[-1] == PROJECT["urls"]["Source"]
+    assert from_checkout == f"pip install ./{clone.rpartition('/')[2]}"
+    pytest.importorskip("hatchling", reason="hatchling, which builds the wheel, is not installed")
+    (tmp_path / "celery-mysqllock").symlink_to(ROOT)
+    subprocess.run(
+        [sys.executable, "-m", *build.split(), "--no-build-isolation", "--quiet"],
+        cwd=tmp_path,
+        check=True,
+    )
+    assert (tmp_path / from_wheel.split()[-1]).is_file()
+
+
+def test_it_can_be_read_in_five_minutes() -> None:
+    assert len(README.splitlines()) <= 150
+    assert len(README.split()) <= 1000
+
+
+def test_the_links_hold_outside_of_the_repository_too() -> None:
+    """A package index shows this page, and knows none of the files beside it."""
+    source = PROJECT["urls"]["Source"]
+    raw = source.replace("github.com", "raw.githubusercontent.com")
+    for link in _LINK.findall(README):
+        own = re.match(rf"(?:{source}/blob/main|{raw}/main)/([^#]+)", link)
+        assert own is not None, link
+        assert (ROOT / own[1]).is_file(), link
+
+
+def test_it_says_what_migrate_makes(session: Session) -> None:
+    tables = session.query(
+        "SELECT table_name, table_type FROM information_schema.tables "
+        "WHERE table_schema = DATABASE() ORDER BY table_name"
+    )
+    beside = [name for name, kind in tables if kind == "BASE TABLE" and name != "jobs"]
+    assert all(str(name).startswith("jobs_") for name in beside)
+    assert f"{_NUMBERS[len(beside)]} tables `jobs_*` beside it" in README
+    (view,) = (name for name, kind in tables if kind == "VIEW")
+    assert f"the view `{view}`" in README
+    ((procedure,),) = session.query(
+        "SELECT routine_name FROM information_schema.routines WHERE routine_schema = DATABASE()"
+    )
+    assert f"`{procedure}`" in README
