@@ -9,7 +9,7 @@ import os
 import threading
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Task, current_task
 from celery.local import Proxy
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.broker.sessions import Sessions
     from celery_mysqllock.jobs import EnlistedJobs
 
+F = TypeVar("F")
 _current: ContextVar[Transaction | None] = ContextVar("celery_mysqllock.transaction", default=None)
 
 
@@ -174,14 +175,18 @@ class Transaction:
 
     # -- the decorator ----------------------------------------------------------------------------
 
-    def __call__(self, function: Any) -> Any:  # noqa: ANN401 - the same kind of thing
+    def __call__(self, function: F) -> F:
         """Run the function in a block of its own each time.
 
         Raises:
             TransactionError: Its body would not run in the block: a generator, a class, a task.
         """
+        decorated: F = self._decorated(function)
+        return decorated
+
+    def _decorated(self, function: Any) -> Any:  # noqa: ANN401 - the same kind of thing
         if isinstance(function, (staticmethod, classmethod)):
-            return type(function)(self(function.__func__))
+            return type(function)(self._decorated(function.__func__))
         _check_decorated(function)
         if _is(inspect.iscoroutinefunction, function):
 
