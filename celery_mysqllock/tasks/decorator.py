@@ -15,8 +15,7 @@ from celery_mysqllock.tasks.unique import apply_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from typing_extensions import Unpack
+    from typing import Unpack
 
     from celery_mysqllock.tasks.options import GivenOptions
 
