@@ -21,6 +21,7 @@ from celery_mysqllock.exceptions import (
     NoSuchSession,
 )
 from celery_mysqllock.jobs.lock_names import SLOTS
+from celery_mysqllock.jobs.repeated import RepeatedWarnings
 from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class Bell:
         self._false_alarms = 0
         self._bells_of: list[str] = []
         self._stopped = False
+        self._warnings = RepeatedWarnings(logger)
 
     def start(self) -> None:
         """Open the session and begin to listen.
@@ -268,7 +270,7 @@ class Bell:
 
     def _pause_for(self, error: DatabaseError) -> None:
         """Wait out what passes: a table that is altered or renamed, a limit on statements."""
-        logger.warning("The doorbell cannot listen now, trying again in %s s: %s", _RETRY, error)
+        self._warnings.warn("The doorbell cannot listen now, trying again: %s", error)
         self._release_bells()
         with self._changed:
             self._changed.wait_for(lambda: self._stopped, _RETRY)

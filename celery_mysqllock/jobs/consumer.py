@@ -19,6 +19,7 @@ from celery_mysqllock.exceptions import (
     NoSuchSession,
 )
 from celery_mysqllock.jobs.registry import Registry
+from celery_mysqllock.jobs.repeated import RepeatedWarnings
 from celery_mysqllock.mysql import Session, get_lock, release_lock, storable
 from celery_mysqllock.mysql.threads import start_thread
 from celery_mysqllock.settings import answer_time
@@ -87,6 +88,7 @@ class Consumer:
         self._name = storable(name or f"{socket.gethostname()}:{os.getpid()}")
         self._queues: list[str] = []
         self._stopped = threading.Event()
+        self._warnings = RepeatedWarnings(logger)
 
     def start(self) -> None:
         """Take the liveness lock and begin to wait in line for the sweeping.
@@ -208,7 +210,7 @@ class Consumer:
         except ConnectionLost:
             raise
         except MySQLLockError as error:
-            logger.warning("The housekeeping of the job table failed: %s", error)
+            self._warnings.warn("The housekeeping of the job table failed: %s", error)
             # the next in line may be able to: this one's user may lack a privilege
             release_lock(self._session, self._names.sweeper)
             self._stopped.wait(1.0)

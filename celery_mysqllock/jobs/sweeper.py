@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from celery_mysqllock.exceptions import ConnectionLost, Interrupted, MySQLLockError
 from celery_mysqllock.jobs.ephemeral import EphemeralQueues
 from celery_mysqllock.jobs.registry import Registry
+from celery_mysqllock.jobs.repeated import RepeatedWarnings
 from celery_mysqllock.jobs.retry import hasty
 from celery_mysqllock.jobs.table import JobTable
 from celery_mysqllock.mysql import free_among
@@ -43,6 +44,7 @@ class Sweeper:
         self._suspected_since: dict[str, float] = {}
         self._next_tidying = 0.0
         self._gaps_after = ""
+        self._warnings = RepeatedWarnings(logger)
 
     def step(self, session: Session, identity: str) -> None:
         """Do one round, then sleep until the next or until something is due.
@@ -100,7 +102,7 @@ class Sweeper:
         except ConnectionLost:
             raise
         except MySQLLockError as error:
-            logger.warning("The housekeeping could not %s: %s", what, error)
+            self._warnings.warn("The housekeeping could not %s: %s", what, error)
 
     def _rest(self, session: Session, seconds: float) -> None:
         try:

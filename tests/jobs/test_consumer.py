@@ -168,8 +168,20 @@ def test_a_consumer_that_stops_is_off_the_list(
 
 
 def test_a_consumer_that_may_not_do_the_housekeeping_leaves_it_to_the_next(
-    session: Session, url: str, start: Callable[[], tuple[Consumer, threading.Event]]
+    session: Session,
+    url: str,
+    start: Callable[[], tuple[Consumer, threading.Event]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    turns: list[str] = []
+    step = Sweeper.step
+
+    def counted(sweeper: Sweeper, session: Session, identity: str) -> None:
+        turns.append(identity)
+        step(sweeper, session, identity)
+
+    monkeypatch.setattr(Sweeper, "step", counted)
     Migrations(session).apply()
     database = session.address.database
     session.execute("DROP USER IF EXISTS looker")
@@ -179,6 +191,8 @@ def test_a_consumer_that_may_not_do_the_housekeeping_leaves_it_to_the_next(
     first = new_consumer(address.url(), lambda _: None)
     first.start()
     try:
+        eventually(lambda: turns.count(first.identity) >= 3)
+        assert caplog.text.count("The housekeeping of the job table failed") == 1
         sweeper = LockNames.of(session, "jobs").sweeper
         alone = eventually(lambda: used_by(session, sweeper))
         start()
