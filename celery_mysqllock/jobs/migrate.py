@@ -35,6 +35,8 @@ _COMMENTED = re.compile(
 _PLAIN = re.compile(r"[A-Za-z0-9_.:@-]{1,100}")
 # The first version whose comment says the namespace.
 _REMEMBERS = 8
+# What MySQL lacks to let a procedure be replaced that was made by who has it.
+_OF_ADMINISTRATOR = "the SYSTEM_USER privilege"
 # How the comment of this release's procedure begins.
 _PROCEDURE = "celery-mysqllock 8:"
 _KEY = re.compile(r"^ *ADD (?:UNIQUE )?KEY (\w+)", re.MULTILINE)
@@ -202,10 +204,16 @@ class Migrations:
                     self._session.execute(drop)
                     self._session.execute(create)
         except MissingPrivilege as error:
+            advice = "GRANT CREATE ROUTINE, ALTER ROUTINE on the database"
+            if _OF_ADMINISTRATOR in str(error):
+                advice = (
+                    "An administrator with SYSTEM_USER has made the one that is there: have such a "
+                    "one DROP it, or migrate"
+                )
             raise MissingPrivilege(
                 f"The user may not make the procedure {self._procedure}; nothing was changed. "
-                "GRANT CREATE ROUTINE, ALTER ROUTINE on the database, or do without the procedure: "
-                f"mysqllock migrate --no-procedure. ({error})"
+                f"{advice}, or do without the procedure: mysqllock migrate --no-procedure. "
+                f"({error})"
             ) from error
 
     def _persist(self, statement: Callable[[], object]) -> None:

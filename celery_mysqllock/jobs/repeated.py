@@ -21,9 +21,7 @@ class RepeatedWarnings:
         clock: Seconds that only grow.
     """
 
-    def __init__(
-        self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
         self._clock = clock
         self._said: dict[tuple[object, ...], float] = {}

@@ -110,6 +110,31 @@ def test_a_user_who_may_not_create_is_told_so(session: Session, url: str) -> Non
     assert "a password" not in str(caught.value)
 
 
+def test_a_procedure_of_an_administrator_says_who_can_replace_it(
+    session: Session, url: str
+) -> None:
+    address = Address.parse(url)
+    if session.server.kind == "MariaDB":
+        pytest.skip("MariaDB lets whoever has ALTER ROUTINE replace it")
+    Migrations(session).apply()
+    session.execute("ALTER PROCEDURE mysqllock_publish COMMENT 'of an older release'")
+    user = f"maker_{address.database[-8:]}"
+    session.execute(f"CREATE USER {user} IDENTIFIED BY 'a password'")
+    try:
+        session.execute(f"GRANT ALL ON {address.database}.* TO {user}")
+        own = Address(address.host, address.database, user, "a password", address.port)
+        with Session(own) as limited, pytest.raises(MissingPrivilege) as caught:
+            Migrations(limited).apply()
+        assert "An administrator with SYSTEM_USER has made" in str(caught.value)
+        assert "GRANT CREATE ROUTINE" not in str(caught.value)
+        session.execute("DROP PROCEDURE mysqllock_publish")
+        with Session(own) as limited:
+            Migrations(limited).apply()
+            Migrations(limited).check()
+    finally:
+        session.execute(f"DROP USER {user}")
+
+
 def test_a_server_that_makes_tables_of_short_keys_is_no_obstacle(
     start_server: Callable[..., DevServer],
 ) -> None:
