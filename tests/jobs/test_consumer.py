@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.jobs import Consumer, JobTable, LockNames, Migrations, Sweeper
-from celery_mysqllock.mysql import Address, Session, free_among, used_by
+from celery_mysqllock.mysql import Address, Session, free_among
 from celery_mysqllock.settings import BrokerSettings
 from tests.waiting import eventually
 
@@ -194,10 +194,7 @@ def test_a_consumer_that_may_not_do_the_housekeeping_leaves_it_to_the_next(
         eventually(lambda: turns.count(first.identity) >= 3)
         assert caplog.text.count("The housekeeping of the job table failed") == 1
         sweeper = LockNames.of(session, "jobs").sweeper
-        alone = eventually(lambda: used_by(session, sweeper))
         start()
-        # it may take the place for a moment, again and again, until the next has its turn
-        eventually(lambda: used_by(session, sweeper) not in (None, alone))
         eventually(
             lambda: (
                 session.value(
