@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from celery_mysqllock.broker.node import node_name
 from celery_mysqllock.exceptions import (
     ConnectionLost,
-    DatabaseError,
     MissingPrivilege,
     MySQLLockError,
     SettingsError,
@@ -104,7 +103,7 @@ class Sessions:
     def _check_server(self) -> None:
         server = self.main.server
         if server.is_too_old:
-            raise DatabaseError(
+            raise UnsuitableServer(
                 f"{self.address} is {server}; MySQL 5.7 or MariaDB 10.4 is the oldest "
                 "that works. Update the server."
             )

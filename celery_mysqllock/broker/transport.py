@@ -37,6 +37,7 @@ from celery_mysqllock.exceptions import (
     UnknownDatabase,
 )
 from celery_mysqllock.jobs import Wanted
+from celery_mysqllock.mysql import DRIVER_VERSION
 from celery_mysqllock.mysql.address import DEFAULT_PORT
 from celery_mysqllock.redaction import hide_in_stats
 
@@ -115,7 +116,7 @@ class Transport(virtual.Transport):
             LoginRefused, UnknownDatabase, MissingPrivilege: The server says no, and has never said
                 yes to this process; else Celery tries again.
             TableMissing, TableMismatch: There is no job table of this release's shape.
-            DatabaseError: The server is too old.
+            UnsuitableServer: The server is too old, or only speaks like MySQL.
         """
         address = address_of(self.client)
         place = (address, self.settings.table)
@@ -144,6 +145,10 @@ class Transport(virtual.Transport):
         """The URL as it is shown, without the password unless it is asked for."""
         address = address_of(self.client)
         return address.url() if include_password else str(address)
+
+    def driver_version(self) -> str:
+        """The driver's release, for ``celery report``."""
+        return DRIVER_VERSION
 
     def verify_connection(self, connection: Transport) -> bool:  # noqa: ARG002 - kombu's signature
         """Whether kombu may go on with this connection; False has it make another, unasked.

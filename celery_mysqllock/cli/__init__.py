@@ -12,17 +12,21 @@ arguments.hide_passwords()  # before the rest is loaded, which takes a moment
 
 from celery_mysqllock.cli.consumers import consumers
 from celery_mysqllock.cli.doctor import doctor
+from celery_mysqllock.cli.groups import Group
 from celery_mysqllock.cli.jobs import jobs
 from celery_mysqllock.cli.locks import locks
 from celery_mysqllock.cli.metrics import metrics
 from celery_mysqllock.cli.migrate import migrate
-from celery_mysqllock.cli.place import URL_VARIABLE, Group, choose_url, find_place
+from celery_mysqllock.cli.one_line import speak_plainly
+from celery_mysqllock.cli.place import URL_VARIABLE, choose_url, find_place
 from celery_mysqllock.cli.process import settle_in
 from celery_mysqllock.cli.queues import queues
 from celery_mysqllock.cli.run import run
 from celery_mysqllock.cli.stats import stats
 from celery_mysqllock.cli.top import top
 from celery_mysqllock.cli.web import web
+
+speak_plainly()
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from celery_mysqllock.cli.tables import json_option, print_json, print_table, records, since
+from celery_mysqllock.cli.tables import (
+    json_option,
+    print_json,
+    print_table,
+    queues_of,
+    records,
+    since,
+)
 
 if TYPE_CHECKING:
     from celery_mysqllock.cli.place import Place
@@ -16,9 +23,10 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def consumers(place: Place, *, as_json: bool) -> None:
-    """List the consumers: workers, and whoever else listens.
+    """List the consumers: those that take jobs, and whoever else listens now.
 
-    One whose liveness lock is free is dead; its jobs go back to their queues after the grace.
+    One whose liveness lock is free is dead; its jobs go back to their queues after the grace. What
+    only listens, such as celery inspect or Flower, has "(listens)" for its queues.
     """
     with place.inspection() as inspection:
         found = inspection.consumers()
@@ -34,7 +42,7 @@ def consumers(place: Place, *, as_json: bool) -> None:
                 "yes" if consumer.is_alive else "no",
                 consumer.claims,
                 since(consumer.started_at),
-                ", ".join(consumer.queues) or None,
+                queues_of(consumer),
             ]
             for consumer in found
         ),

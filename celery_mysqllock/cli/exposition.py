@@ -121,10 +121,10 @@ def _queues(queues: Iterable[QueueStatus]) -> Iterator[Metric]:
 
 def _consumers(overview: Overview) -> Metric:
     found = GaugeMetricFamily(
-        "mysqllock_consumers", "Consumers, by whether they live.", labels=("state",)
+        "mysqllock_consumers", "Consumers that take jobs, by whether they live.", labels=("state",)
     )
     found.add_metric(["alive"], overview.alive)
-    found.add_metric(["dead"], len(overview.consumers) - overview.alive)
+    found.add_metric(["dead"], len(overview.workers) - overview.alive)
     return found
 
 

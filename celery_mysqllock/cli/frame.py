@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from celery_mysqllock.cli.overview import short_name
-from celery_mysqllock.cli.tables import cell_of, since, span
+from celery_mysqllock.cli.tables import cell_of, queues_of, since, span
 from celery_mysqllock.cli.visible import visible
 from celery_mysqllock.jobs import JobStatus
 
@@ -169,7 +169,7 @@ def _consumers(overview: Overview) -> Section:
             else cell_of("dead", style="bold red"),
             cell_of(str(consumer.claims)),
             cell_of(since(consumer.started_at) or "-"),
-            cell_of(_cut(", ".join(consumer.queues) or "-", 24)),
+            cell_of(_cut(queues_of(consumer), 24)),
         ]
         for consumer in ordered
     ]

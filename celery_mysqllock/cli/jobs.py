@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from celery_mysqllock.cli.groups import Listing
 from celery_mysqllock.cli.selecting import selection_options
 from celery_mysqllock.cli.tables import (
     echo,
@@ -19,16 +20,19 @@ from celery_mysqllock.cli.tables import (
     since,
     time_of,
 )
-from celery_mysqllock.jobs import JobStatus, Selection
+from celery_mysqllock.jobs import JobStatus, Selection, counted
 
 if TYPE_CHECKING:
     from celery_mysqllock.cli.place import Place
     from celery_mysqllock.jobs import Inspection, Job
 
 
-@click.group()
+@click.group(cls=Listing)
 def jobs() -> None:
-    """Look at jobs, retry dead ones, discard and move them."""
+    """Look at jobs, retry dead ones, discard and move them.
+
+    Without a command it lists them, with the options of 'list'.
+    """
 
 
 @jobs.command("list")
@@ -150,7 +154,7 @@ def discard(
     with place.inspection() as inspection, place.control() as control:
         chosen = _chosen(inspection, ids, selection)
         if not yes and chosen:
-            click.confirm(f"Delete {_jobs(len(chosen))}?", abort=True, err=True)
+            click.confirm(f"Delete {counted(len(chosen), 'job')}?", abort=True, err=True)
         done = control.discard(chosen)
     _report("discarded", done, ids, as_json=as_json)
 
@@ -196,12 +200,8 @@ def _report(what: str, done: int, ids: tuple[str, ...], *, as_json: bool) -> Non
     if as_json:
         print_json({what: done})
     else:
-        click.echo(f"{_jobs(done)} {what}.")
+        click.echo(f"{counted(done, 'job')} {what}.")
     if done < len(ids):
         raise click.ClickException(
             f"{len(ids) - done} of {len(ids)} could not be {what}; see 'mysqllock jobs show ID'."
         )
-
-
-def _jobs(number: int) -> str:
-    return f"{number} job" if number == 1 else f"{number} jobs"

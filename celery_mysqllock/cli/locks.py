@@ -29,10 +29,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.locks.listing import HeldLock
 
 _FREE = 1  # exit code of ``show`` when nobody holds the lock
-_IN_PART = (
-    "This server does not list its locks to this user, so those of other programs, and those that "
-    "were taken less than half a second ago, are missing. 'mysqllock doctor' says how to change it."
-)
+_IN_PART = "Locks of other programs are not shown: 'mysqllock doctor' says why."
 
 
 @click.group(invoke_without_command=True)

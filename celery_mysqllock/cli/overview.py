@@ -62,9 +62,14 @@ class Overview:
         return sum(queue.rate for queue in self.queues)
 
     @property
+    def workers(self) -> list[ConsumerStatus]:
+        """The consumers that take jobs."""
+        return [consumer for consumer in self.consumers if consumer.is_worker]
+
+    @property
     def alive(self) -> int:
-        """How many consumers live."""
-        return sum(consumer.is_alive for consumer in self.consumers)
+        """How many consumers live that take jobs."""
+        return sum(consumer.is_alive for consumer in self.workers)
 
     def total(self, status: JobStatus) -> int:
         """How many jobs of all queues are in that state."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from celery.app.utils import find_app
 from click.core import ParameterSource
 
 from celery_mysqllock.broker.address import read_broker_settings
-from celery_mysqllock.cli.process import leave_stdout
-from celery_mysqllock.exceptions import MySQLLockError, SettingsError
+from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.jobs import Control, Inspection, LockNames, Migrations
 from celery_mysqllock.mysql import Address, Session, open_first
 from celery_mysqllock.settings import BrokerSettings, LockSettings, check_identifier
@@ -148,22 +146,6 @@ class Place:
         with self.session() as session:
             Migrations(session, self.settings.table).check()
             yield Control(session, self.settings.table)
-
-
-class Group(click.Group):
-    """A group whose commands say what is wrong in one sentence, without a traceback."""
-
-    def invoke(self, context: click.Context) -> Any:  # noqa: ANN401 - click's
-        """Run the command."""
-        try:
-            return super().invoke(context)
-        except MySQLLockError as error:
-            raise click.ClickException(str(error)) from error
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                raise  # click ends quietly: the reader has seen enough
-            leave_stdout()
-            raise click.ClickException(f"{error.strerror or error}.") from error
 
 
 def choose_url(context: click.Context, url: str | None, file: Path | None) -> str | None:

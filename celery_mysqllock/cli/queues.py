@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from celery_mysqllock.cli.groups import Listing
 from celery_mysqllock.cli.tables import (
     echo,
     json_option,
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from celery_mysqllock.jobs import QueueStatus
 
 
-@click.group()
+@click.group(cls=Listing)
 def queues() -> None:
-    """Look at queues, pause and resume, purge, move and delete them."""
+    """Look at queues, pause and resume, purge, move and delete them.
+
+    Without a command it lists them, with the options of 'list'.
+    """
 
 
 @queues.command("list")

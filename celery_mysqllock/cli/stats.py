@@ -9,7 +9,7 @@ import click
 
 from celery_mysqllock.cli.queues import print_queues
 from celery_mysqllock.cli.tables import json_option, print_facts, print_json, records, span
-from celery_mysqllock.jobs import COUNT_LIMIT
+from celery_mysqllock.jobs import COUNT_LIMIT, counted
 
 if TYPE_CHECKING:
     from celery_mysqllock.cli.place import Place
@@ -31,7 +31,7 @@ def stats(place: Place, *, exact: bool, as_json: bool) -> None:
     """
     with place.inspection() as inspection:
         queues = inspection.queues(None if exact else COUNT_LIMIT)
-        living = [consumer for consumer in inspection.consumers() if consumer.is_alive]
+        living = [one for one in inspection.consumers() if one.is_worker and one.is_alive]
         health = inspection.server()
     if as_json:
         print_json(
@@ -65,7 +65,7 @@ def _total(queues: list[QueueStatus], name: str) -> float:
 def _history(health: ServerHealth) -> str:
     if health.history_list_length is None:
         return _UNKNOWN
-    return f"{health.history_list_length} transactions are not purged"
+    return f"{counted(health.history_list_length, 'transaction')} not purged"
 
 
 def _oldest(health: ServerHealth) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from _typeshed import DataclassInstance
 
+    from celery_mysqllock.jobs import ConsumerStatus
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
@@ -98,6 +100,11 @@ def span(seconds: float | None) -> str | None:
 def since(moment: datetime | None) -> str | None:
     """How long ago that was, such as ``5 min``."""
     return span((datetime.now(UTC) - moment).total_seconds()) if moment else None
+
+
+def queues_of(consumer: ConsumerStatus) -> str:
+    """What a consumer takes jobs from, for people."""
+    return ", ".join(consumer.queues) or ("-" if consumer.is_worker else "(listens)")
 
 
 def time_of(moment: datetime | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery_mysqllock.jobs.bell import Bell, Wanted
 from celery_mysqllock.jobs.consumer import Consumer
 from celery_mysqllock.jobs.control import Control
+from celery_mysqllock.jobs.counted import counted
 from celery_mysqllock.jobs.enlisted import EnlistedJobs, News
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueue, EphemeralQueues
 from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
@@ -68,5 +69,6 @@ __all__ = [
     "Wanted",
     "Widening",
     "Work",
+    "counted",
     "unique_key",
 ]

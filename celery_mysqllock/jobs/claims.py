@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError, RowsLocked, TransientError
 from celery_mysqllock.jobs.bell import ring_each, wake
+from celery_mysqllock.jobs.counted import counted
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.job import ClaimedJob, Settlement
 from celery_mysqllock.jobs.legacy import among_older_programs
@@ -355,10 +356,9 @@ class Claims:
         missing = sum(asked) - sum(results[first : first + len(asked)])
         if missing:
             logger.warning(
-                "%d of %d settled jobs were not this consumer's any more: they were given back "
-                "while it seemed dead, and may run again.",
-                missing,
-                sum(asked),
+                "Of %s settled, %d had been given back while this consumer seemed dead, and may "
+                "run again.",
+                *(counted(sum(asked), "job"), missing),
             )
 
     def _take(self, found: list[Any], values: dict[str, Any]) -> list[ClaimedJob]:

@@ -216,11 +216,14 @@ class Inspection:
     # -- consumers and the server -----------------------------------------------------------------
 
     def consumers(self) -> list[ConsumerStatus]:
-        """Each consumer that is on the list or has claims, by name."""
+        """Each consumer on the list or with claims, by name, save dead ones that only listened.
+
+        They have left nothing to be cared for, and are on the list until a worker tidies up.
+        """
         rows = self._session.query(self._sql["consumers"])
         locks = {row[0]: self._names.consumer(row[0]) for row in rows}
         free = set(free_among(self._session, list(locks.values())))
-        return [
+        found = [
             ConsumerStatus(
                 identity=identity,
                 name=name,
@@ -228,9 +231,11 @@ class Inspection:
                 is_alive=locks[identity] not in free,
                 claims=int(claims),
                 started_at=_utc(started_at),
+                is_worker=_takes_jobs(name, queues, claims),
             )
             for identity, name, queues, claims, started_at in rows
         ]
+        return [consumer for consumer in found if consumer.is_worker or consumer.is_alive]
 
     def server(self) -> ServerHealth:
         """What on the server slows claims down, as far as the user may know it."""
@@ -246,6 +251,11 @@ class Inspection:
         for age, connection_id, user, host in rows:
             oldest = OpenTransaction(float(age), int(connection_id), user, host)
         return ServerHealth(str(self._session.server), history, oldest, knows_transactions=True)
+
+
+def _takes_jobs(name: str | None, queues: str | None, claims: int) -> bool:
+    """Whether a consumer takes jobs, or is a Celery node that is about to: ``celery@host``."""
+    return bool(claims or _queues(queues) or "@" in (name or ""))
 
 
 def _names_in(message: str | None) -> tuple[str | None, str | None]:

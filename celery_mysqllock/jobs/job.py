@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from celery_mysqllock.exceptions import SettingsError
+from celery_mysqllock.jobs.counted import in_each_delivery
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -200,5 +201,5 @@ def given_back(job_id: int, deliveries: int, max_deliveries: int) -> Aside | Non
 
 def worn_out(max_deliveries: int, why: str) -> str:
     """The reason of a job that was given back too often."""
-    often = f"It was given back to its queue in each of {max_deliveries} deliveries"
+    often = f"It was given back to its queue {in_each_delivery(max_deliveries)}"
     return f"{often} (max_deliveries). {why}"

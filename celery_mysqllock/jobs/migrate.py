@@ -19,6 +19,7 @@ from celery_mysqllock.exceptions import (
     TransientError,
 )
 from celery_mysqllock.jobs.adoption import Adoption
+from celery_mysqllock.jobs.counted import counted
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.mysql import Session, Statements, free_among, get_lock, release_lock
@@ -262,8 +263,8 @@ class Migrations:
         locks = [self._names.consumer(row[0]) for row in self._session.query(self._sql["users"])]
         if alive := len(locks) - len(free_among(self._session, locks)):
             raise TableMismatch(
-                f"{alive} living consumers of another namespace use the table {self._table}. Stop "
-                "them before it gets the one here. Nothing was changed."
+                f"The table {self._table} is in use by {counted(alive, 'living consumer')} of "
+                "another namespace. Stop what uses it first. Nothing was changed."
             )
 
     def check(self) -> None:

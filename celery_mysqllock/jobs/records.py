@@ -146,6 +146,8 @@ class ConsumerStatus:
         is_alive: Whether the server holds its liveness lock.
         claims: How many jobs it has claimed.
         started_at: When it came onto the list.
+        is_worker: Whether it takes jobs. Others only listen, to replies and events: ``celery
+            inspect``, Flower, who waits for a result.
     """
 
     identity: str
@@ -154,6 +156,7 @@ class ConsumerStatus:
     is_alive: bool
     claims: int
     started_at: datetime | None
+    is_worker: bool = True
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from celery_mysqllock.exceptions import (
     RowsLocked,
     TransientError,
 )
+from celery_mysqllock.jobs.counted import counted
 from celery_mysqllock.jobs.job import Settlement
 from celery_mysqllock.jobs.window import LONG, Window
 from celery_mysqllock.mysql.threads import start_thread
@@ -174,7 +175,7 @@ class Stream(Window):
         if self._closed and time.monotonic() > self._give_up_at:
             left = self._settled + self._stuck
             if left:
-                logger.error("%d jobs could not be settled, and may run again.", len(left.ids))
+                logger.error("%s not settled, and may run again.", counted(len(left.ids), "job"))
             self._settled, self._stuck, self._kept = Settlement(), Settlement(), set()
 
     def _come_back(self) -> None:

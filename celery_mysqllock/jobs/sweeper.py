@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import ConnectionLost, Interrupted, MySQLLockError
+from celery_mysqllock.jobs.counted import counted
 from celery_mysqllock.jobs.ephemeral import EphemeralQueues
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.jobs.repeated import RepeatedWarnings
@@ -140,7 +141,9 @@ class Sweeper:
         """Give back what a dead consumer had, and forget it."""
         released = jobs.release_claims_of(owner, self._settings.max_deliveries)
         if released:
-            logger.warning("Consumer %r is dead; %d jobs go back.", owner, released)
+            logger.warning(
+                "Consumer %r is dead; %s returned to the queue.", owner, counted(released, "job")
+            )
         queues.leave_those_of(owner)
         registry.remove(owner)
 

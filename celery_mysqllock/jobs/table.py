@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, RowsLocked
 from celery_mysqllock.jobs.bell import ring, ring_each, wake
+from celery_mysqllock.jobs.counted import in_each_delivery
 from celery_mysqllock.jobs.job import (
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
@@ -296,7 +297,7 @@ class JobTable(OrderedJobs):
             else:
                 pause = pause_after(deliveries) if had_begun else 0.0
                 groups.setdefault(pause, []).append(job_id)
-        reason = f"Its worker died in each of {max_deliveries} deliveries (max_deliveries)."
+        reason = f"Its worker died {in_each_delivery(max_deliveries)} (max_deliveries)."
         values: dict[str, Any] = {"owner": owner}
         graves = [{"ids": [row[0] for row in buried], "reason": reason}] if buried else []
         returns = [{"seconds": seconds, "ids": ids} for seconds, ids in groups.items()]

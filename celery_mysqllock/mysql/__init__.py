@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery_mysqllock.mysql.address import Address
+from celery_mysqllock.mysql.driver import VERSION as DRIVER_VERSION
 from celery_mysqllock.mysql.driver import Inserted
 from celery_mysqllock.mysql.named_lock import (
     NAME_LIMIT,
@@ -24,6 +25,7 @@ from celery_mysqllock.mysql.text import storable
 from celery_mysqllock.mysql.tls import Tls
 
 __all__ = [
+    "DRIVER_VERSION",
     "NAME_LIMIT",
     "Address",
     "Inserted",

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 else:
     _PyMySQLConnection = pymysql.Connection
 
+#: The driver's release; its __version__ is the one of mysqlclient that it stands for.
+VERSION = pymysql.VERSION_STRING
+
 _HEADER = 4  # bytes before each packet: its length and its place in the answer
 _ERROR, _NULL = 0xFF, 0xFB
 _CHUNK = 4096

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -180,6 +181,10 @@ def test_commands_show_change_and_empty_queues(
     assert "queue:unread messages:1" in celery(url, "amqp", "queue.declare", "unread", "yes")
     assert "Purged 2 messages" in celery(url, "purge", "--force", "--queues=unread")
     assert session.query("SELECT id FROM jobs") == []
+
+
+def test_the_report_names_the_driver_and_its_release(session: Session) -> None:
+    assert f"PyMySQL:{version('PyMySQL')}" in celery(session.address.url(), "report")
 
 
 def test_revoke_with_terminate_ends_a_task(

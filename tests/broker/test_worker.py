@@ -87,8 +87,17 @@ def test_the_jobs_of_a_killed_worker_run_in_another_and_say_that_they_are_redeli
     begun = ledger(session)
     eventually(lambda: len([e for e in ledger(session) if e.startswith("again")]) == 4)
     assert len(ledger(session)) == len(begun) + 4
-    heir.await_log("is dead; 4 jobs go back")
+    heir.await_log("is dead; 4 jobs returned to the queue.")
     eventually(lambda: session.query("SELECT id FROM jobs") == [])
+
+
+def test_a_single_job_is_said_as_one(session: Session, start_worker: Callable[..., Worker]) -> None:
+    victim = start_worker()
+    hang.delay(0)
+    eventually(lambda: ledger(session) != [])
+    heir = start_worker()
+    victim.kill()
+    heir.await_log("is dead; 1 job returned to the queue.")
 
 
 def test_a_job_that_kills_its_workers_is_dead_after_so_many_deliveries(

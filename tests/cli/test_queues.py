@@ -133,6 +133,30 @@ def test_consumers_are_listed(mysqllock: Command, session: Session) -> None:
     assert one["queues"] == ["celery", "emails"]
 
 
+def test_who_only_listens_is_no_dead_worker(mysqllock: Command, session: Session) -> None:
+    Registry(session).add("b" * 32, "host:123", [])
+    Registry(session).add("c" * 32, "celery@about-to-consume", [])
+    (waits,) = json.loads(mysqllock("consumers", "--json").stdout)
+    assert (waits["name"], waits["is_alive"]) == ("celery@about-to-consume", False)
+    get_lock(session, LockNames.of(session, "jobs").consumer("b" * 32), 0)
+    listens = json.loads(mysqllock("consumers", "--json").stdout)[1]
+    assert (listens["name"], listens["is_alive"], listens["is_worker"]) == ("host:123", True, False)
+    assert mysqllock("consumers").stdout.splitlines()[2].split()[-1] == "(listens)"
+    assert json.loads(mysqllock("stats", "--json").stdout)["consumers"] == 0
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("group", ["queues", "jobs"])
+@pytest.mark.parametrize("options", [(), ("--json",), ("--limit", "2")], ids=" ".join)
+def test_a_group_alone_lists(mysqllock: Command, group: str, options: tuple[str, ...]) -> None:
+    options = options if group == "jobs" or options != ("--limit", "2") else ("--exact",)
+    alone, listed = mysqllock(group, *options), mysqllock(group, "list", *options)
+    assert (alone.returncode, alone.stderr) == (0, listed.stderr)
+    # ages differ
+    assert re.sub(r"\d+(\.\d+)?", "0", alone.stdout) == re.sub(r"\d+(\.\d+)?", "0", listed.stdout)
+    assert "emails" in alone.stdout
+
+
 @pytest.mark.usefixtures("filled")
 def test_stats_are_the_totals_and_the_servers_health(mysqllock: Command, url: str) -> None:
     with Session(Address.parse(url)) as forgotten:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from celery_mysqllock.cli.checks.finding import ok, problem, warning
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, TableMismatch, TableMissing
-from celery_mysqllock.jobs import Migrations
+from celery_mysqllock.jobs import Migrations, counted
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.mysql import Statements
 
@@ -48,8 +48,8 @@ def check_sizes(examined: Examined) -> Iterator[Finding]:
             text = f"{name} is kept by {engine}, which has no transactions."
             yield problem("engine", text, f"ALTER TABLE {name} ENGINE = InnoDB.")
         if name == table:
-            text = f"{name}: about {rows} rows, {_size(data)} and {_size(index)} of indexes"
-            yield ok("size", text)
+            sizes = f"{_size(data)} and {_size(index)} of indexes"
+            yield ok("size", f"{name}: about {counted(rows or 0, 'row')}, {sizes}")
 
 
 def check_ids(examined: Examined) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from flask import g, request, url_for
 from markupsafe import Markup, escape
 
 from celery_mysqllock.cli.overview import short_name
-from celery_mysqllock.cli.tables import since, span, time_of
+from celery_mysqllock.cli.tables import queues_of, since, span, time_of
 from celery_mysqllock.cli.visible import visible, visible_lines
 from celery_mysqllock.jobs import JobStatus
 
@@ -32,6 +32,7 @@ def prepare(site: Flask) -> None:
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.finalize = _finalize
     environment.filters.update(
+        queues_of=queues_of,
         since=lambda moment: since(moment) or "-",
         span=lambda seconds: span(seconds) or "-",
         time=time_of,
