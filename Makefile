@@ -88,14 +88,21 @@ clean:  ## Remove what make has made
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	rm -rf build dist
 
-# A .venv that was copied or moved has no python that runs, and one that was half made has no pip:
-# venv --clear makes it anew.
-$(VENV)/.demo: pyproject.toml
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+# A .venv is made anew, with venv --clear, when its python or pip does not run (half made, or made by
+# a Python that is gone), or when it was moved: its programs have the old path in their first line.
+BROKEN := $(if $(wildcard $(VENV)/.demo),$(shell $(BIN)/python -c 'import pip' >/dev/null 2>&1 \
+	&& test "$$(cat $(VENV)/.place 2>/dev/null || echo '$(CURDIR)')" = '$(CURDIR)' || echo broken))
+
+.PHONY: anew
+anew:
+
+$(VENV)/.demo: pyproject.toml $(if $(BROKEN),anew)
+	@test -z "$(BROKEN)" && $(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 			echo '$(PYTHON) cannot make a virtual environment: install python3-venv (apt install python3-venv).' >&2; \
 			exit 1; }; \
 		$(PYTHON) -m venv --clear $(VENV); }
+	@echo '$(CURDIR)' >$(VENV)/.place
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --disable-pip-version-check --editable .
 	@touch $@

@@ -26,7 +26,7 @@ esac
 
 WITHOUT_PIP = """\
 #!/bin/sh
-[ "$1 $2" != "-m pip" ]
+case "$*" in *pip*) exit 1 ;; esac
 """
 
 
@@ -69,6 +69,37 @@ def test_a_half_made_environment_is_made_anew(folder: Path, python: str) -> None
     assert "-m venv --clear .venv" in (folder / "asked").read_text()
 
 
+@pytest.mark.parametrize("python", ["#!/gone/bin/python3\n", WITHOUT_PIP])
+def test_a_finished_environment_that_breaks_later_is_made_anew(folder: Path, python: str) -> None:
+    (folder / "complete").touch()
+    assert _make(folder).returncode == 0
+    _program(folder / ".venv/bin/python", python)
+    made = _make(folder)
+    assert made.returncode == 0, made.stderr
+    assert (folder / "asked").read_text().count("-m venv --clear .venv") == 2
+
+
+def test_an_environment_that_was_moved_is_made_anew(folder: Path, tmp_path: Path) -> None:
+    (folder / "complete").touch()
+    assert _make(folder).returncode == 0
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("Makefile", "pyproject.toml", ".venv"):
+        (folder / name).rename(moved / name)
+    made = _make(moved, python=folder / "python3")
+    assert made.returncode == 0, made.stderr
+    assert (folder / "asked").read_text().count("-m venv --clear .venv") == 2
+
+
+def test_a_finished_environment_is_left_alone(folder: Path) -> None:
+    (folder / "complete").touch()
+    assert _make(folder).returncode == 0
+    asked = (folder / "asked").read_text()
+    made = _make(folder)
+    assert "is up to date" in made.stdout
+    assert (folder / "asked").read_text() == asked
+
+
 def test_an_environment_that_works_is_kept(folder: Path) -> None:
     (folder / ".venv/bin").mkdir(parents=True)
     _program(folder / ".venv/bin/python", "#!/bin/sh\n")
@@ -81,10 +112,10 @@ def _program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def _make(folder: Path) -> subprocess.CompletedProcess[str]:
+def _make(folder: Path, python: Path | None = None) -> subprocess.CompletedProcess[str]:
     outer = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(
-        ["make", ".venv/.demo", f"PYTHON={folder / 'python3'}"],
+        ["make", ".venv/.demo", f"PYTHON={python or folder / 'python3'}"],
         cwd=folder,
         env={**outer, "LC_ALL": "C"},
         capture_output=True,
