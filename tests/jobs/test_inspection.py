@@ -302,7 +302,7 @@ def test_odd_rows_keep_nobody_from_looking(
     for message in (nested, f'{{"task": "row", "args": {deep}}}', "[" * 5000, '{"task": [5]}', "{"):
         jobs.put("odd", message)
     session.execute("INSERT INTO jobs (message, queue, job_status) VALUES ('{}', 'odd', 77)")
-    session.execute("INSERT INTO jobs_consumers (identity, name, queues) VALUES ('', '', 'x')")
+    session.execute("INSERT INTO jobs_consumers (identity, name, queues) VALUES ('', '@', 'x')")
     found = inspection.jobs(Selection(queue="odd"))
     assert [job.task for job in found] == ["deep", "row", None, "[5]", None]
     assert found[0].task_id == "id-8"
