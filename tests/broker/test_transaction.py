@@ -631,6 +631,8 @@ def test_a_bell_that_cannot_be_rung_is_a_warning_as_the_job_is_committed(
 def test_a_transaction_that_stays_open_keeps_nobody_from_working(
     claim_method: str, plain: Plain, session: Session, start_worker: Callable[..., Worker]
 ) -> None:
+    if claim_method == "skip_locked" and not session.server.has_skip_locked:
+        pytest.skip(f"{session.server} has no SKIP LOCKED")
     options = f'{{"claim_method": "{claim_method}"}}'
     start_worker(BROKER_OPTIONS=options)
     dying = start_worker("-Q", "doomed", BROKER_OPTIONS=options)

@@ -60,15 +60,15 @@ def test_ids_are_widened_while_programs_use_the_table(
     seen: list[str] = []
     sent: list[str] = []
 
-    def consume() -> None:
+    def consume(owner: str) -> None:
         with Session(Address.parse(url)) as own:
             table = JobTable(own)
             while not done.is_set():
-                claimed = table.claim("q", 5, ME)
+                claimed = table.claim("q", 5, owner)
                 seen.extend(str(job.message) for job in claimed)
                 if claimed:
                     own.execute("UPDATE jobs SET reason = 'x' WHERE id = %s", (claimed[0].id,))
-                    table.ack([job.id for job in claimed], ME)
+                    table.ack([job.id for job in claimed], owner)
 
     def produce() -> None:
         with Session(Address.parse(url)) as own:
@@ -77,7 +77,10 @@ def test_ids_are_widened_while_programs_use_the_table(
                 sent.append(f"new {len(sent)}")
                 table.put("q", sent[-1])
 
-    threads = [threading.Thread(target=target) for target in (consume, consume, produce)]
+    threads = [
+        *(threading.Thread(target=consume, args=(letter * 32,)) for letter in "ab"),
+        threading.Thread(target=produce),
+    ]
     for thread in threads:
         thread.start()
     try:

@@ -151,6 +151,7 @@ def test_a_line_stands_still_while_its_head_is_locked_and_no_other(
     assert left(session, "job_status = 0") == ["y"]
 
 
+@pytest.mark.usefixtures("has_skip_locked")
 def test_expired_ephemeral_messages_go_past_one_that_is_locked(
     jobs: JobTable,
     session: Session,
@@ -166,6 +167,7 @@ def test_expired_ephemeral_messages_go_past_one_that_is_locked(
     assert session.query("SELECT message FROM jobs_ephemeral_messages") == [("a",)]
 
 
+@pytest.mark.usefixtures("has_skip_locked")
 def test_an_ephemeral_message_that_is_locked_delays_no_other(
     jobs: JobTable,
     session: Session,
@@ -361,6 +363,7 @@ class _Careless(Session):
         return super().query(sql.replace("FOR UPDATE SKIP LOCKED", ""), parameters)
 
 
+@pytest.mark.usefixtures("has_skip_locked")
 def test_it_is_seen_whether_skip_locked_skips(session: Session, jobs: JobTable, url: str) -> None:
     with Session(Address.parse(url)) as other, _Careless(Address.parse(url)) as careless:
         assert JobTable(other).skips_locked(session)
