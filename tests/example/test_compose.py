@@ -54,3 +54,14 @@ def test_no_service_is_given_a_password_on_its_command_line(services: dict[str, 
     for service in services.values():
         words = [*(service.get("command") or ()), *service.get("healthcheck", {}).get("test", ())]
         assert not [word for word in words if "mysql://" in word or "password" in word]
+
+
+def test_the_image_that_all_share_is_built_once(services: dict[str, Any]) -> None:
+    ours = [s for s in services.values() if s["image"] == "celery-mysqllock-example"]
+    assert len(ours) == 5
+    assert [name for name, service in services.items() if "build" in service] == ["migrate"]
+
+
+def test_who_can_be_asked_has_a_health_check(services: dict[str, Any]) -> None:
+    checked = {name for name, service in services.items() if "healthcheck" in service}
+    assert checked == {"flower", "mysql", "worker"}

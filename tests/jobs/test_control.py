@@ -153,8 +153,13 @@ def test_jobs_are_moved_and_keep_what_they_are(jobs: JobTable, control: Control)
 def test_more_jobs_than_one_statement_takes_are_changed(
     jobs: JobTable, control: Control, session: Session
 ) -> None:
-    rows = ", ".join(["('x', 'q', 3)"] * 1800)
-    session.execute(f"INSERT INTO jobs (message, queue, job_status) VALUES {rows}")
+    session.execute(
+        "INSERT INTO jobs (message, queue, job_status) "
+        "SELECT 'x', 'q', 3 FROM information_schema.columns LIMIT 900"
+    )
+    session.execute(
+        "INSERT INTO jobs (message, queue, job_status) SELECT message, queue, 3 FROM jobs"
+    )
     found = [row[0] for row in session.query("SELECT id FROM jobs")]
     assert control.retry(found) == 1800
     assert control.move_queue("q", "other") == 1800
