@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 
 .PHONY: help demo test test-mysql conformance conformance-celery torture run-lock faults fuzz \
 	adoption unique order bench bench-scale docs \
-	matrix beat pictures lint format clean
+	matrix wheel mysqlclient beat pictures lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is to make
@@ -25,8 +25,11 @@ test: $(VENV)/.dev  ## Run the tests, with coverage, on the server that MYSQLLOC
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-mysql:  ## Run the tests on a real MySQL
-	MYSQLLOCK_SERVER=mysql $(MAKE) test
+test-mysql: $(VENV)/.dev  ## Run the tests on a real MySQL, without coverage
+	MYSQLLOCK_SERVER=mysql $(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(PYTEST_OPTIONS)
+
+mysqlclient: $(VENV)/.dev  ## Build the C driver, which some tests want (needs libmariadb-dev, gcc, pkg-config)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group mysqlclient
 
 conformance: $(VENV)/.dev  ## Run kombu's own integration suite on the broker
 	$(BIN)/python -m pytest tests/conformance/kombu_suite.py
@@ -67,6 +70,9 @@ beat: $(VENV)/.demo  ## Kill the active one of three beats every 20 s (10 minute
 
 docs: $(VENV)/.docs  ## Build the documentation as a site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+wheel: $(VENV)/.matrix  ## Build the wheel, install it into a fresh environment, test it there (3 minutes)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.matrix --here
 
 matrix: $(VENV)/.matrix  ## Test the wheel on each Python that is here (3 minutes each)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.matrix

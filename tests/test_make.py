@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-MAKEFILE = Path(__file__).parents[1] / "Makefile"
+ROOT = Path(__file__).parents[1]
+MAKEFILE = ROOT / "Makefile"
 
 # A Python that only makes virtual environments. It notes what it is asked; whether it has
 # ensurepip, that is python3-venv on Debian, says the file "complete".
@@ -105,6 +107,16 @@ def test_an_environment_that_works_is_kept(folder: Path) -> None:
     _program(folder / ".venv/bin/python", "#!/bin/sh\n")
     assert _make(folder).returncode == 0
     assert not (folder / "asked").exists()
+
+
+def test_whatever_ci_makes_can_be_made() -> None:
+    programs = [ROOT / ".ci/run", *ROOT.glob(".github/workflows/*.yml")]
+    if not all(program.exists() for program in programs) or len(programs) == 1:
+        pytest.skip("needs the repository")
+    text = "\n".join(program.read_text() for program in programs)
+    asked = set(re.findall(r"(?:\bmake|^tests \S+) ([a-z][a-z-]+)", text, re.MULTILINE))
+    assert {"lint", "test", "docs", "wheel", "conformance"} <= asked
+    assert asked <= set(re.findall(r"^([a-z-]+):", MAKEFILE.read_text(), re.MULTILINE))
 
 
 def _program(path: Path, text: str) -> None:

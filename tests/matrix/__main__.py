@@ -2,10 +2,12 @@
 
 For each Python that is found and for the lowest and the newest dependencies that it allows, a fresh
 environment gets the wheel. The tests come out of the sdist, beside which the package does not lie.
+``--here`` tests this Python with the newest dependencies only: is what is shipped whole?
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -25,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 #: Further interpreters, separated as in PATH, that are tested as well.
 VARIABLE = "MYSQLLOCK_PYTHONS"
-RESOLUTIONS = ("lowest-direct", "highest")
+LOWEST, HIGHEST = "lowest-direct", "highest"
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 # what a wrong version of a dependency would break
 TESTS = (
     "tests/test_package.py",
@@ -64,8 +67,13 @@ class Cell:
 
 def main() -> int:
     """Test each cell and print the table; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix")
+    parser.add_argument("--here", action="store_true", help="this Python, newest dependencies")
     found = _interpreters()
-    cells = [Cell(python, resolution) for python in PYTHONS for resolution in RESOLUTIONS]
+    if parser.parse_args().here:
+        cells = [Cell(HERE, HIGHEST)]
+    else:
+        cells = [Cell(python, which) for python in PYTHONS for which in (LOWEST, HIGHEST)]
     with tempfile.TemporaryDirectory(prefix="matrix-") as name, Progress() as progress:
         folder = Path(name)
         wheel, sources = _build(folder)
@@ -122,6 +130,8 @@ def _test(cell: Cell, python: str, wheel: Path, sources: Path, folder: Path) -> 
     cell.versions = _versions(own)
     done = _run([own, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS], cwd=sources)
     cell.result, cell.ok = done.stdout.strip().splitlines()[-1].strip("= "), not done.returncode
+    if not cell.ok:
+        print(done.stdout)  # noqa: T201 - what failed, above the table
     cell.seconds = time.monotonic() - began
 
 
