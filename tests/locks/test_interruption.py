@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from tests.locks.conftest import Hold, MakeMySQLLock
 
 
+# Python drops an exception that comes while it finalises a forgotten connection of PyMySQL.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function Connection._force_close"
+    ":pytest.PytestUnraisableExceptionWarning"
+)
+
+
 class TimeLimit(BaseException):
     """As Celery's SoftTimeLimitExceeded, out of a signal's handler."""
 
