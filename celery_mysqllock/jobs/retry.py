@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _ATTEMPTS = 10
+_PAUSE = 0.001  # seconds at most after the first deadlock; twice as long after each further one
 #: Seconds after which a statement that waits for somebody else's locks is given up.
 PATIENCE = 10.0
 _is_hasty = ContextVar("is_hasty", default=False)
@@ -60,6 +62,8 @@ def retried(statement: Callable[[], T], table: str | None = None, patience: floa
         except TransientError:
             if not left:
                 raise
+            # Those who have met would meet again at once.
+            time.sleep(random.uniform(0, _PAUSE * 2 ** (_ATTEMPTS - 1 - left)))  # noqa: S311
     raise AssertionError("every attempt returns or raises")
 
 

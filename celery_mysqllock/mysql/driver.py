@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket  # the class that neither gevent nor eventlet replaces
 import contextlib
 import os
 import socket
@@ -143,10 +144,14 @@ def hang_up(connection: Connection) -> None:
     """End the connection under a thread that waits for an answer; that thread gets an error."""
     sock = getattr(connection, "_sock", None)
     if sock is not None:
-        # It is gone already: that is what this is to bring about. The base class's method: a TLS
-        # socket's own would drop the state that the waiting thread reads with.
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        # By its descriptor: a TLS socket's own shutdown drops the state that the waiting thread
+        # reads with, and eventlet's sockets have no such method in their class.
+        # OSError: it is gone already, which is what this is to bring about.
+        with (
+            contextlib.suppress(OSError),
+            contextlib.closing(_socket.socket(fileno=os.dup(sock.fileno()))) as same,
+        ):
+            same.shutdown(socket.SHUT_RDWR)
 
 
 def connect(options: Mapping[str, Any], timeout: float) -> Connection:

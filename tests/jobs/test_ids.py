@@ -74,8 +74,9 @@ def test_ids_are_widened_while_programs_use_the_table(
         with Session(Address.parse(url)) as own:
             table = JobTable(own)
             while not done.is_set():
-                sent.append(f"new {len(sent)}")
-                table.put("q", sent[-1])
+                message = f"new {len(sent)}"
+                table.put("q", message)
+                sent.append(message)
 
     threads = [
         *(threading.Thread(target=consume, args=(letter * 32,)) for letter in "ab"),

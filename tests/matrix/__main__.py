@@ -18,10 +18,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -41,6 +45,8 @@ TESTS = (
     "tests/broker/test_worker.py",
     "tests/cli/test_migrate.py",
 )
+# what a file that is missing from the wheel would break
+TESTS_HERE = ("tests/test_package.py", "tests/cli/test_migrate.py", "tests/broker/test_worker.py")
 _SHOWN = ("celery", "kombu", "PyMySQL", "click", "rich")
 
 
@@ -70,18 +76,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix")
     parser.add_argument("--here", action="store_true", help="this Python, newest dependencies")
     found = _interpreters()
-    if parser.parse_args().here:
+    here = parser.parse_args().here
+    if here:
         cells = [Cell(HERE, HIGHEST)]
     else:
         cells = [Cell(python, which) for python in PYTHONS for which in (LOWEST, HIGHEST)]
     with tempfile.TemporaryDirectory(prefix="matrix-") as name, Progress() as progress:
         folder = Path(name)
-        wheel, sources = _build(folder)
+        _build(folder)
         step = progress.add_task("matrix", total=len(cells))
         for cell in cells:
             progress.update(step, description=f"Python {cell.python}, {cell.resolution}")
             if cell.python in found:
-                _test(cell, found[cell.python], wheel, sources, folder)
+                _test(cell, found[cell.python], folder, TESTS_HERE if here else TESTS)
             progress.advance(step)
     Console().print(_table(cells))
     return int(any(cell.ok is False for cell in cells))
@@ -98,19 +105,19 @@ def _interpreters() -> dict[str, str]:
     return found
 
 
-def _build(folder: Path) -> tuple[Path, Path]:
-    """Make the wheel and the sdist; the wheel, and the unpacked sdist without the package."""
+def _build(folder: Path) -> None:
+    """Make the wheel in ``dist``, and the sdist in ``sources`` without the package."""
     _run(["uv", "build", "--out-dir", str(folder / "dist"), str(ROOT)]).check_returncode()
-    (wheel,) = (folder / "dist").glob("*.whl")
     (sdist,) = (folder / "dist").glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder / "sources")  # noqa: S202 - we have just made it
     (sources,) = (folder / "sources").iterdir()
     shutil.rmtree(sources / "celery_mysqllock")
-    return wheel, sources
 
 
-def _test(cell: Cell, python: str, wheel: Path, sources: Path, folder: Path) -> None:
+def _test(cell: Cell, python: str, folder: Path, tests: Sequence[str]) -> None:
+    (wheel,) = (folder / "dist").glob("*.whl")
+    (sources,) = (folder / "sources").iterdir()
     began = time.monotonic()
     home = folder / f"{cell.python}-{cell.resolution}"
     own = str(home / "bin" / "python")
@@ -128,7 +135,7 @@ def _test(cell: Cell, python: str, wheel: Path, sources: Path, folder: Path) -> 
             cell.result, cell.ok = done.stderr.strip().splitlines()[-1], False
             return
     cell.versions = _versions(own)
-    done = _run([own, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS], cwd=sources)
+    done = _run([own, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], cwd=sources)
     cell.result, cell.ok = done.stdout.strip().splitlines()[-1].strip("= "), not done.returncode
     if not cell.ok:
         print(done.stdout)  # noqa: T201 - what failed, above the table
