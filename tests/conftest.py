@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from celery_mysqllock.devserver.choice import URL_VARIABLE, choose
 from celery_mysqllock.exceptions import DatabaseError
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +27,29 @@ if TYPE_CHECKING:
 def _programs_are_not_measured() -> None:
     """Measure pytest alone: a program that is killed reports nothing, a measured one is slow."""
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the run a temporary folder of its own, and fail where something is left in it.
+
+    A worker of the pool prefork that is killed cannot remove its folder ``pymp-...`` (billiard's).
+    """
+    folder = tmp_path_factory.mktemp("t")
+
+    def left() -> list[str]:
+        return [one.name for one in folder.iterdir() if not one.name.startswith("pymp-")]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr("tempfile.tempdir", str(folder))
+        yield
+    # a server that was killed with its program is cleared away by its watchdog
+    with suppress(AssertionError):
+        eventually(lambda: not left(), 10.0)
+    found = left()
+    shutil.rmtree(folder, ignore_errors=True)
+    assert not found, f"left in the temporary folder: {found}"
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
+from typing import TYPE_CHECKING
 
 import pytest
 
 import celery_mysqllock
 from celery_mysqllock import exceptions
+
+if TYPE_CHECKING:
+    from celery_mysqllock.mysql import Session
 
 
 def test_importing_the_package_makes_mysql_a_broker_url() -> None:
@@ -19,6 +23,16 @@ def test_importing_the_package_makes_mysql_a_broker_url() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "mysql"
+
+
+def test_a_configuration_can_name_the_transport_instead(session: Session) -> None:
+    code = (
+        "import sys; from celery import Celery; app = Celery('proj', broker=sys.argv[1]); "
+        "app.conf.broker_transport = 'celery_mysqllock.broker:Transport'; "
+        "app.send_task('proj.add', (1, 2), retry=False)"
+    )
+    subprocess.run([sys.executable, "-c", code, session.address.url()], check=True)
+    assert session.value("SELECT COUNT(*) FROM jobs") == 1
 
 
 @pytest.mark.parametrize("name", celery_mysqllock.__all__)

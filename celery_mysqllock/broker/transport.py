@@ -37,6 +37,7 @@ from celery_mysqllock.exceptions import (
     UnknownDatabase,
 )
 from celery_mysqllock.jobs import Wanted
+from celery_mysqllock.jobs.repeated import RepeatedWarnings
 from celery_mysqllock.mysql import DRIVER_VERSION
 from celery_mysqllock.mysql.address import DEFAULT_PORT
 from celery_mysqllock.redaction import hide_in_stats
@@ -96,6 +97,7 @@ class Transport(virtual.Transport):
 
     def __init__(self, client: Connection, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
         super().__init__(client, **kwargs)
+        self._warnings = RepeatedWarnings(logger)
         self.settings = read_broker_settings(client.transport_options)
         check_alternates(client)
         self._sessions: Sessions | None = None
@@ -270,7 +272,7 @@ class Transport(virtual.Transport):
             ):
                 self.arm_bell()
         except (ReadOnlyServer, ServerFull) as error:
-            logger.warning("Ephemeral messages cannot be taken now: %s", error)
+            self._warnings.warn("Ephemeral messages cannot be taken now: %s", error)
             # the bell rings again at once, as they are still there
             time.sleep(_RETRY)
         except MySQLLockError as error:
