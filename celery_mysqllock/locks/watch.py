@@ -9,6 +9,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from celery_mysqllock.mysql.readable import has_data, one_reader_only
 from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
@@ -115,7 +116,9 @@ class Watch:
         # and a socket that was closed, and its number used again, can do no harm.
         with selectors.DefaultSelector() as selector:
             selector.register(bell, selectors.EVENT_READ)
-            for hold in holds:
+            one_reader = one_reader_only()
+            # Where its user could not read beside us, we look after the pause: a round late.
+            for hold in () if one_reader else holds:
                 # Closed or replaced at this very moment: the next round sees it.
                 with contextlib.suppress(ValueError, KeyError, OSError):
                     selector.register(hold.session.fileno(), selectors.EVENT_READ, hold)
@@ -125,6 +128,8 @@ class Watch:
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
                     bell.recv(4096)
+        if one_reader:
+            return [hold for hold in holds if has_data(hold.session.fileno())]
         return [key.data for key, _ in events if key.data is not None]
 
     def _pause(self) -> float | None:

@@ -22,7 +22,7 @@ _NONSENSE = (
     *(struct.error, AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError),
 )
 # Everything that the driver and the socket below it raise. RuntimeError: PyMySQL's way to say
-# that an authentication plugin needs the cryptography package.
+# that an authentication plugin needs a package; eventlet's that another greenlet reads already.
 DRIVER_ERRORS = (Error, OSError, RuntimeError, *_NONSENSE)
 # Codes of client libraries and of proxies, whatever they mean: the way to the server is disturbed.
 _FROM_THE_WAY = (range(2000, 3000), range(9000, 9100))
@@ -72,10 +72,10 @@ def translate(error: Exception, address: Address) -> exceptions.MySQLLockError:
         error: One of ``DRIVER_ERRORS``.
         address: The database in question; named in the message, without its password.
     """
-    if isinstance(error, (InterfaceError, OSError)):
-        return exceptions.ConnectionLost(_sentence(exceptions.ConnectionLost, address, str(error)))
-    if isinstance(error, RuntimeError):
+    if isinstance(error, RuntimeError) and "package is required" in str(error):
         return exceptions.LoginRefused(_sentence(exceptions.LoginRefused, address, str(error)))
+    if isinstance(error, (InterfaceError, OSError, RuntimeError)):
+        return exceptions.ConnectionLost(_sentence(exceptions.ConnectionLost, address, str(error)))
     if nonsense(error):
         detail = f"the answer makes no sense ({type(error).__name__}: {error})"
         return exceptions.ConnectionLost(_sentence(exceptions.ConnectionLost, address, detail))

@@ -135,6 +135,7 @@ def test_a_message_that_is_too_large(session: Session) -> None:
         (pymysql.err.InterfaceError(0, ""), exceptions.ConnectionLost),
         (BrokenPipeError("gone"), exceptions.ConnectionLost),
         (RuntimeError("'cryptography' package is required"), exceptions.LoginRefused),
+        (RuntimeError("Second simultaneous read on fileno 14"), exceptions.ConnectionLost),
         (pymysql.err.OperationalError(9999, "something new"), exceptions.DatabaseError),
         (pymysql.err.ProgrammingError("no code at all"), exceptions.DatabaseError),
     ],
