@@ -50,5 +50,7 @@ def start_thread(
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         thread.start()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        # Not the mask of before: where threads are greenlets, another one may be starting a thread
+        # at the same time, and its mask of before is ours.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals() - before)
     return thread

@@ -76,7 +76,10 @@ def test_the_example_stores_a_job_and_prints_the_ids(
             text=True,
             check=False,
         )
-        assert (done.returncode, done.stderr) == (0, "")
+        # MariaDB's client from 11.4 warns of a login without a password, as on a private server
+        warnings = "WARNING: option --ssl-verify-server-cert is disabled"
+        said = [line for line in done.stderr.splitlines() if not line.startswith(warnings)]
+        assert (done.returncode, said) == (0, [])
         (job,) = JobTable(session).claim("celery", 9, "a" * 32)
     assert content(job)["task"] == "proj.greet"
     assert job.task_id

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -46,3 +48,42 @@ def test_signals_are_for_other_threads() -> None:
     assert {signal.SIGTERM, signal.SIGINT, signal.SIGURG} <= blocked
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert threading.current_thread() is threading.main_thread()
+
+
+_GREENLETS = """
+import {library}
+{patch}
+import signal
+from celery_mysqllock.mysql.threads import start_thread
+
+ended = []
+def start():
+    start_thread(lambda: ended.append(1), "short")
+greenlets = [{library}.spawn(start) for _ in range(20)]
+while len(ended) < 20:
+    {library}.sleep(0.01)
+{library}.sleep(0.1)
+print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+"""
+
+
+@pytest.mark.parametrize(
+    ("library", "patch"),
+    [
+        ("gevent", "from gevent import monkey; monkey.patch_all()"),
+        ("eventlet", "eventlet.monkey_patch()"),
+    ],
+)
+def test_greenlets_that_start_threads_at_once_leave_no_signal_blocked(
+    library: str, patch: str
+) -> None:
+    pytest.importorskip(library)
+    program = _GREENLETS.format(library=library, patch=patch)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout == "[]\n", done.stderr
