@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PYTEST := -m pytest --numprocesses 4 --dist worksteal $(PYTEST_OPTIONS)
 
 .PHONY: help demo test test-mysql conformance conformance-celery torture run-lock faults fuzz \
 	adoption unique order bench bench-scale docs \
@@ -21,12 +22,12 @@ demo: $(VENV)/.demo  ## Show the product at work on a private server
 
 test: $(VENV)/.dev  ## Run the tests, with coverage, on the server that MYSQLLOCK_SERVER names
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses 4 --dist worksteal $(PYTEST_OPTIONS)
+	$(BIN)/coverage run $(PYTEST)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 test-mysql: $(VENV)/.dev  ## Run the tests on a real MySQL, without coverage
-	MYSQLLOCK_SERVER=mysql $(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(PYTEST_OPTIONS)
+	MYSQLLOCK_SERVER=mysql $(BIN)/python $(PYTEST)
 
 mysqlclient: $(VENV)/.dev  ## Build the C driver, which some tests want (needs libmariadb-dev, gcc, pkg-config)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group mysqlclient
