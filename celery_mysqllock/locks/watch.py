@@ -9,7 +9,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from celery_mysqllock.mysql.readable import has_data, one_reader_only
+from celery_mysqllock.mysql.green import has_data, has_eventlet
 from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Watch:
         # and a socket that was closed, and its number used again, can do no harm.
         with selectors.DefaultSelector() as selector:
             selector.register(bell, selectors.EVENT_READ)
-            one_reader = one_reader_only()
+            one_reader = has_eventlet()
             # Where its user could not read beside us, we look after the pause: a round late.
             for hold in () if one_reader else holds:
                 # Closed or replaced at this very moment: the next round sees it.

@@ -1,14 +1,18 @@
-"""Whether a socket has something to read, for eventlet: one greenlet alone may listen there."""
+"""Whether gevent or eventlet has patched this process, and what eventlet then needs."""
 
 from __future__ import annotations
 
 import sys
 
 
-def one_reader_only() -> bool:
-    """Whether listening to a socket fails the greenlet that reads it, as under eventlet."""
-    patcher = sys.modules.get("eventlet.patcher")
-    return patcher is not None and bool(patcher.is_monkey_patched("socket"))
+def has_gevent() -> bool:
+    """Whether gevent has patched the sockets of this process."""
+    return _is_patched("gevent.monkey", "is_module_patched")
+
+
+def has_eventlet() -> bool:
+    """Whether eventlet has. Then only one greenlet at a time may listen to a socket."""
+    return _is_patched("eventlet.patcher", "is_monkey_patched")
 
 
 def has_data(descriptor: int) -> bool:
@@ -22,3 +26,9 @@ def has_data(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _is_patched(module: str, question: str) -> bool:
+    # Looked up, not imported: neither library is there unless the program has loaded it.
+    loaded = sys.modules.get(module)
+    return loaded is not None and bool(getattr(loaded, question)("socket"))

@@ -9,6 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from celery_mysqllock.mysql.green import has_eventlet, has_gevent
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -36,19 +38,13 @@ def interrupt_here() -> Interrupt:
     blocking calls. Another thread is interrupted in Python code only: a blocking call ends first,
     because Python cannot raise in the middle of one.
     """
-    if _is_patched("gevent.monkey", "is_module_patched", "socket"):
+    if has_gevent():
         return GeventInterrupt()
-    if _is_patched("eventlet.patcher", "is_monkey_patched", "socket"):
+    if has_eventlet():
         return EventletInterrupt()
     if threading.current_thread() is threading.main_thread():
         return MainThreadInterrupt()
     return ThreadInterrupt()
-
-
-def _is_patched(module: str, question: str, name: str) -> bool:
-    # Looked up, not imported: neither library is there unless the program has loaded it.
-    loaded = sys.modules.get(module)
-    return loaded is not None and bool(getattr(loaded, question)(name))
 
 
 class MainThreadInterrupt:
