@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from benchmarks.fleet import Fleet
-    from celery_mysqllock.devserver import DevServer
-    from celery_mysqllock.devserver.network import Network
+    from devserver import DevServer
+    from devserver.network import Network
 
 _RESTART = 1.0  # seconds until a killed program is followed by another
 _DOWN = 1.0  # seconds for which a killed server is down, at most; its recovery comes on top

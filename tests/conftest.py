@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import DevServer, NoServer, private_server
-from celery_mysqllock.devserver.choice import URL_VARIABLE, choose
 from celery_mysqllock.exceptions import DatabaseError
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from devserver import DevServer, NoServer, private_server
+from devserver.choice import URL_VARIABLE, choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.devserver import GivenServer
-    from celery_mysqllock.devserver.program import Program
+    from devserver import GivenServer
+    from devserver.program import Program
 
 
 @pytest.fixture(scope="session", autouse=True)

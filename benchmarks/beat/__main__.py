@@ -19,11 +19,11 @@ from rich.table import Table
 
 from benchmarks.beat.ledger import read_ledger
 from benchmarks.programs import Program, ProgramFailed, Programs
-from celery_mysqllock.devserver import DevServer
-from celery_mysqllock.devserver.choice import choose
 from celery_mysqllock.jobs import LockNames, Migrations
 from celery_mysqllock.locks import MySQLLock
 from celery_mysqllock.mysql import Address, Session, used_by
+from devserver import DevServer
+from devserver.choice import choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,10 +12,10 @@ from redis import Redis
 
 from benchmarks.broker.rabbitmq_server import rabbitmq_server
 from benchmarks.redis_server import redis_server
-from celery_mysqllock.devserver import DevServer
-from celery_mysqllock.devserver.choice import choose
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from devserver import DevServer
+from devserver.choice import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

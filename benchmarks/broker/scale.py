@@ -22,10 +22,10 @@ from rich.table import Table
 from benchmarks.broker.brokers import OURS, Broker
 from benchmarks.broker.rates import consume
 from benchmarks.programs import Programs
-from celery_mysqllock.devserver import DevServer
-from celery_mysqllock.devserver.choice import choose
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from devserver import DevServer
+from devserver.choice import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,11 +20,11 @@ from benchmarks.faults.siege import SESSION_TIMEOUT, Siege, rows_left
 from benchmarks.fleet import Fleet
 from benchmarks.notes import Reader
 from benchmarks.programs import Programs
-from celery_mysqllock.devserver import DevServer
-from celery_mysqllock.devserver.choice import choose
-from celery_mysqllock.devserver.network import Network
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from devserver import DevServer
+from devserver.choice import choose
+from devserver.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from benchmarks.campaign import Fault
     from benchmarks.fleet import Fleet
     from benchmarks.notes import Reader
-    from celery_mysqllock.devserver import DevServer
-    from celery_mysqllock.devserver.network import Network
+    from devserver import DevServer
+    from devserver.network import Network
 
 SESSION_TIMEOUT = 5  # seconds; short, so that a frozen worker need not be frozen for long
 # Seconds beyond session_timeout for which a frozen worker is frozen: its jobs go to others.

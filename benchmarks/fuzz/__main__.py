@@ -26,10 +26,10 @@ from rich.table import Table
 from benchmarks.fuzz.rows import Row, Rows
 from benchmarks.notes import Reader
 from benchmarks.programs import Program, ProgramFailed, Programs
-from celery_mysqllock.devserver import DevServer
-from celery_mysqllock.devserver.choice import choose
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from devserver import DevServer
+from devserver.choice import choose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

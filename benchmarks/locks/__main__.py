@@ -22,8 +22,8 @@ from benchmarks.locks.handover import after_kill, after_release
 from benchmarks.locks.pair import OVERHEAD, pair_costs, ratio
 from benchmarks.one_core import on_one_core
 from benchmarks.redis_server import redis_server
-from celery_mysqllock.devserver import private_server
 from celery_mysqllock.mysql import Address, Session
+from devserver import private_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

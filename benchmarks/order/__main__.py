@@ -22,10 +22,10 @@ from benchmarks.notes import Reader
 from benchmarks.order.app import app, locked, plain, queued
 from benchmarks.order.ledger import Ledger
 from benchmarks.programs import Programs
-from celery_mysqllock.devserver import DevServer
-from celery_mysqllock.devserver.choice import choose
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from devserver import DevServer
+from devserver.choice import choose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

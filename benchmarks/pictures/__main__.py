@@ -21,9 +21,9 @@ from benchmarks.pictures.fleet import busy_fleet
 from benchmarks.programs import Programs
 from celery_mysqllock.cli.frame import frame
 from celery_mysqllock.cli.overview import Watch
-from celery_mysqllock.devserver import DevServer
-from celery_mysqllock.devserver.choice import choose
 from celery_mysqllock.jobs import JobStatus, Selection
+from devserver import DevServer
+from devserver.choice import choose
 from tests.browser import find_browser, photograph, signed_in
 
 if TYPE_CHECKING:

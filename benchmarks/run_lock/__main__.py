@@ -20,10 +20,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.notes import Reader
 from benchmarks.run_lock.crowd import NAME, Crowd
 from benchmarks.run_lock.report import Kill, report
-from celery_mysqllock.devserver import DevServer
-from celery_mysqllock.devserver.choice import choose
 from celery_mysqllock.exceptions import NoSuchSession
 from celery_mysqllock.mysql import Address, Session
+from devserver import DevServer
+from devserver.choice import choose
 
 if TYPE_CHECKING:
     import subprocess

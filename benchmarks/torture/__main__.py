@@ -21,9 +21,9 @@ from benchmarks.programs import Programs
 from benchmarks.torture.contender import CREATE, SESSION_TIMEOUT
 from benchmarks.torture.report import report
 from benchmarks.torture.sections import Sections
-from celery_mysqllock.devserver import DevServer
-from celery_mysqllock.devserver.choice import choose
 from celery_mysqllock.mysql import Address, Session
+from devserver import DevServer
+from devserver.choice import choose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

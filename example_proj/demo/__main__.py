@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from celery_mysqllock import MySQLLockError
-from celery_mysqllock.devserver import private_server
+from devserver import private_server
 from example_proj.app import app
 from example_proj.demo import scenes
 from example_proj.demo.ledger import Ledger

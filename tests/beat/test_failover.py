@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import DevServer
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from devserver import DevServer
 from tests.beat.conftest import Sent
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.devserver.program import Program
+    from devserver.program import Program
     from tests.beat.beat import Beat
 
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import DevServer
 from celery_mysqllock.mysql import Session
+from devserver import DevServer
 from tests.beat.conftest import Sent
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.devserver import GivenServer
+    from devserver import GivenServer
     from tests.beat.beat import Beat
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from kombu.transport.virtual import Message
 
-    from celery_mysqllock.devserver import DevServer
+    from devserver import DevServer
 
 StartWorker = "Callable[..., Worker]"
 NOWHERE = "mysql://u:p@127.0.0.1:1/x"

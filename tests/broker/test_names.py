@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kombu import Connection, Consumer, Queue
 
-from celery_mysqllock.devserver import DevServer
 from celery_mysqllock.exceptions import LockTimeout, TableMismatch
 from celery_mysqllock.jobs import JobTable, LockNames, Migrations
 from celery_mysqllock.locks import MySQLLock
 from celery_mysqllock.mysql import Address, Session, lock_name, used_by
+from devserver import DevServer
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.devserver.program import Program
+    from devserver.program import Program
 
 OPTIONS = {"polling_interval": 0.2, "recovery_grace": 1.0}
 DEAD = "d" * 32

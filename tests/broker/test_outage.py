@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import DevServer
 from celery_mysqllock.mysql import Session
+from devserver import DevServer
 from tests.broker.app import note
 from tests.broker.commands import replies
 from tests.broker.worker import POOLS
@@ -17,7 +17,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.devserver import GivenServer
+    from devserver import GivenServer
     from tests.broker.worker import Worker
 
 StartWorker = "Callable[..., Worker]"

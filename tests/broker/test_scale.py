@@ -16,8 +16,8 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celery_mysqllock.devserver import DevServer
     from celery_mysqllock.mysql import Session
+    from devserver import DevServer
 
 ME = "a" * 32
 JOBS = 10

@@ -26,7 +26,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.devserver import DevServer
+    from devserver import DevServer
     from tests.broker.worker import Worker
 
 StartWorker = "Callable[..., Worker]"

@@ -10,9 +10,9 @@ from celery.worker import state
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from celery_mysqllock.devserver.network import Network
 from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError
 from celery_mysqllock.mysql import Address
+from devserver.network import Network
 from tests.broker.app import note
 from tests.waiting import eventually
 

@@ -16,18 +16,18 @@ from celery_mysqllock.cli.checks.examined import Examined
 from celery_mysqllock.cli.checks.finding import Level
 from celery_mysqllock.cli.checks.locking import check_cluster
 from celery_mysqllock.cli.checks.privileges import granted_on
-from celery_mysqllock.devserver.network import Network
-from celery_mysqllock.devserver.program import MARIADB
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from devserver.network import Network
+from devserver.program import MARIADB
 from tests.cli.test_place import PROGRAM, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from celery_mysqllock.devserver import DevServer
-    from celery_mysqllock.devserver.program import Program
+    from devserver import DevServer
+    from devserver.program import Program
 
 
 def doctor(url: str, *words: str) -> tuple[int, dict[str, list[dict[str, str]]]]:

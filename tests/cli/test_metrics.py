@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
-    from celery_mysqllock.devserver import DevServer
     from celery_mysqllock.jobs import JobTable
     from celery_mysqllock.mysql import Session
+    from devserver import DevServer
 
     Command = Callable[..., subprocess.CompletedProcess[str]]
     Samples = dict[tuple[str, str, str], float]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
-    from celery_mysqllock.devserver import DevServer, GivenServer
+    from devserver import DevServer, GivenServer
 
 STEPS = [
     "0001 original",

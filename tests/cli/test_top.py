@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from celery_mysqllock.cli.overview import Overview
-    from celery_mysqllock.devserver import DevServer
     from celery_mysqllock.jobs import JobTable
+    from devserver import DevServer
 
     Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from celery_mysqllock.devserver import DevServer
     from celery_mysqllock.mysql import Session
+    from devserver import DevServer
 
     Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -12,9 +12,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from benchmarks.redis_server import redis_server
-from celery_mysqllock.devserver import private_server
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
+from devserver import private_server
 from tests.conformance.sdist import unpacked
 
 if TYPE_CHECKING:

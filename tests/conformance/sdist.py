@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.devserver import cache
+from devserver import cache
 
 if TYPE_CHECKING:
     from types import ModuleType

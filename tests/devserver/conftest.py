@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import DevServer
-from celery_mysqllock.devserver.choice import URL_VARIABLE
 from celery_mysqllock.exceptions import CannotConnect, ConnectionLost
 from celery_mysqllock.mysql import Address, Session
+from devserver import DevServer
+from devserver.choice import URL_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.devserver.program import Program
+    from devserver.program import Program
 
 PATIENCE = 20.0  # seconds until something that should happen at once counts as not happening
 
@@ -46,7 +46,7 @@ def own(program: Program, temporary: Path) -> Iterator[DevServer]:
 def command(
     program: Program, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `python -m celery_mysqllock.devserver` as a user does."""
+    """Start `python -m devserver` as a user does."""
     assert program
     assert temporary
     monkeypatch.delenv(URL_VARIABLE, raising=False)
@@ -61,7 +61,7 @@ def command(
         before = signal.signal(signal.SIGHUP, hangup)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery_mysqllock.devserver", *arguments],
+                [sys.executable, "-m", "devserver", *arguments],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

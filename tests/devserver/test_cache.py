@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import NoServer, cache
+from devserver import NoServer, cache
 
 if TYPE_CHECKING:
     from pathlib import Path

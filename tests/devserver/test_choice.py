@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import NoServer, ServerFailed, apt, packages, program, template
-from celery_mysqllock.devserver.choice import choose
 from celery_mysqllock.exceptions import SettingsError
+from devserver import NoServer, ServerFailed, apt, packages, program, template
+from devserver.choice import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable

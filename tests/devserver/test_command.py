@@ -1,4 +1,4 @@
-"""`python -m celery_mysqllock.devserver`, run as a user runs it."""
+"""`python -m devserver`, run as a user runs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from celery_mysqllock.devserver import DevServer
+    from devserver import DevServer
 
     Start = Callable[..., subprocess.Popen[str]]
 
@@ -81,7 +81,7 @@ def test_sigkill_during_the_start_leaves_nothing(command: Start, temporary: Path
 def test_the_command_ends_with_a_parent_that_is_killed(temporary: Path) -> None:
     script = (
         "import subprocess, sys, time\n"
-        "subprocess.Popen([sys.executable, '-m', 'celery_mysqllock.devserver'])\n"
+        "subprocess.Popen([sys.executable, '-m', 'devserver'])\n"
         "time.sleep(600)\n"
     )
     parent = subprocess.Popen(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from celery_mysqllock.devserver import (
-    DevServer,
-    GivenServer,
-    NotOurServer,
-    private_server,
-)
-from celery_mysqllock.devserver import server as server_module
 from celery_mysqllock.exceptions import (
     CannotConnect,
     DatabaseError,
     SettingsError,
     UnknownDatabase,
 )
+from devserver import (
+    DevServer,
+    GivenServer,
+    NotOurServer,
+    private_server,
+)
+from devserver import server as server_module
 from tests.devserver.conftest import answers
 
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import (
+from devserver import (
     DevServer,
     ServerFailed,
 )
 from tests.devserver.conftest import answers, wait_for
 
 if TYPE_CHECKING:
-    from celery_mysqllock.devserver.program import Program
+    from devserver.program import Program
 
 
 def test_a_watchdog_that_is_killed_takes_the_server_with_it(
@@ -44,7 +44,7 @@ def test_a_forked_child_neither_ends_the_server_nor_keeps_it(
     assert program
     script = (
         "import os, sys, time\n"
-        "from celery_mysqllock.devserver import private_server\n"
+        "from devserver import private_server\n"
         "with private_server() as server:\n"
         "    if os.fork():\n"
         "        os.wait()\n"

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import (
-    DevServer,
-    ServerFailed,
-    options,
-)
-from celery_mysqllock.devserver import server as server_module
 from celery_mysqllock.exceptions import (
     LoginRefused,
     SettingsError,
     UnknownDatabase,
 )
 from celery_mysqllock.mysql import Address, Session
+from devserver import (
+    DevServer,
+    ServerFailed,
+    options,
+)
+from devserver import server as server_module
 from tests.devserver.conftest import answers, command_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from celery_mysqllock.devserver.program import Program
+    from devserver.program import Program
 
 
 def write(url: str) -> None:
@@ -170,9 +170,7 @@ def test_a_data_directory_that_cannot_be_made_is_a_clear_error(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(
-        "celery_mysqllock.devserver.template.layout_options", lambda _: ("--no-such-option=1",)
-    )
+    monkeypatch.setattr("devserver.template.layout_options", lambda _: ("--no-such-option=1",))
     with pytest.raises(ServerFailed, match=r"could not make a data directory[^$]*no-such-option"):
         DevServer(program).__enter__()
     templates = list((tmp_path / "celery-mysqllock/templates").glob("*"))

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import ZipFile
 
 import pytest
 
@@ -92,7 +93,9 @@ def test_the_install_commands_name_this_project(tmp_path: Path) -> None:
         cwd=tmp_path,
         check=True,
     )
-    assert (tmp_path / from_wheel.split()[-1]).is_file()
+    with ZipFile(tmp_path / from_wheel.split()[-1]) as wheel:
+        folders = {name.split("/")[0] for name in wheel.namelist()}
+    assert folders == {"celery_mysqllock", f"celery_mysqllock-{PROJECT['version']}.dist-info"}
 
 
 def test_it_can_be_read_in_five_minutes() -> None:

@@ -14,8 +14,8 @@ from celery_mysqllock.mysql import Address, Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celery_mysqllock.devserver import DevServer
     from celery_mysqllock.jobs.migrate import Migration
+    from devserver import DevServer
 
 ORIGINAL = """CREATE TABLE jobs (
     id INT AUTO_INCREMENT PRIMARY KEY, message VARCHAR(255), job_status INT DEFAULT 0)"""

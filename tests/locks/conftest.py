@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TypeAlias
 
-    from celery_mysqllock.devserver import DevServer, GivenServer
     from celery_mysqllock.locks import MemoryLock
+    from devserver import DevServer, GivenServer
 
     Option: TypeAlias = Any  # one of those of MySQLLock
 

@@ -15,8 +15,8 @@ from celery_mysqllock.mysql import Address, Session, get_lock, used_by
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from celery_mysqllock.devserver import DevServer
     from celery_mysqllock.locks import MySQLLock
+    from devserver import DevServer
     from tests.locks.conftest import MakeMySQLLock
 
 

@@ -14,8 +14,8 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.devserver import DevServer
     from celery_mysqllock.locks.listing import HeldLock, Listing
+    from devserver import DevServer
     from tests.locks.conftest import Hold, MakeMySQLLock
 
 _INSTRUMENTED = (

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver.network import Network
 from celery_mysqllock.exceptions import LockLost
 from celery_mysqllock.locks import MySQLLock
 from celery_mysqllock.locks.session_hold import SessionHold
 from celery_mysqllock.mysql import Session, used_by
+from devserver.network import Network
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from celery_mysqllock.devserver import DevServer
+    from devserver import DevServer
     from tests.locks.conftest import Hold, MakeMySQLLock
 
 _AT_ONCE = 5.0  # seconds; a loss that is noticed by the keep-alive alone takes longer, see below

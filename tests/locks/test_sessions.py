@@ -16,7 +16,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from celery_mysqllock.devserver import DevServer
+    from devserver import DevServer
     from tests.locks.conftest import MakeMySQLLock
 
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.devserver import DevServer
-from celery_mysqllock.devserver.network import Network
 from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, UnsuitableServer
 from celery_mysqllock.mysql import Address, Session
+from devserver import DevServer
+from devserver.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.devserver.program import Program
+    from devserver.program import Program
 
 HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\n\r\n<html>no</html>"
 NONSENSE = {

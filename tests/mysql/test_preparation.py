@@ -12,7 +12,7 @@ from celery_mysqllock.mysql import Address, Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.devserver import DevServer
+    from devserver import DevServer
 
 #: A variable, what an administrator has set it to, and what a session of ours has.
 EVERYWHERE = [

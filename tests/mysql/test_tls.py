@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from celery_mysqllock.devserver.program import MARIADB
 from celery_mysqllock.exceptions import (
     CannotConnect,
     ConnectionLost,
@@ -21,14 +20,15 @@ from celery_mysqllock.exceptions import (
     SettingsError,
 )
 from celery_mysqllock.mysql import Address, Session, Tls
+from devserver.program import MARIADB
 from tests.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from celery_mysqllock.devserver import DevServer
-    from celery_mysqllock.devserver.program import Program
+    from devserver import DevServer
+    from devserver.program import Program
 
 # library and reason of what OpenSSL's queue of errors may hold
 BROKEN_PIPE, UNEXPECTED_END, BAD_MAC = (2, 32), (20, 294), (20, 281)

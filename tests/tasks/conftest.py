@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from celery import Celery, Task
 
-    from celery_mysqllock.devserver import DevServer, GivenServer
+    from devserver import DevServer, GivenServer
 
 
 @pytest.fixture(autouse=True)

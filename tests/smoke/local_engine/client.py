@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from celery_mysqllock.devserver import DevServer, GivenServer
+    from devserver import DevServer, GivenServer
 
 _DATABASES = frozenset({"mysql", "mariadb"})
 

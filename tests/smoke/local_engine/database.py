@@ -6,13 +6,13 @@ import socket
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.devserver import ServerFailed
 from celery_mysqllock.mysql import Address
+from devserver import ServerFailed
 from tests.smoke.local_engine.container import LocalContainer, Options
 from tests.smoke.local_engine.process import number_of
 
 if TYPE_CHECKING:
-    from celery_mysqllock.devserver import DevServer, GivenServer
+    from devserver import DevServer, GivenServer
 
 _PORT = 3306
 

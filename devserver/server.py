@@ -14,20 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.devserver.errors import ServerFailed
-from celery_mysqllock.devserver.folders import new_folder, remove
-from celery_mysqllock.devserver.guard import Guard
-from celery_mysqllock.devserver.options import HOST, server_options
-from celery_mysqllock.devserver.template import new_data
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.mysql import Address, Session
 from celery_mysqllock.mysql.address import SERVER_KEY
+from devserver.errors import ServerFailed
+from devserver.folders import new_folder, remove
+from devserver.guard import Guard
+from devserver.options import HOST, server_options
+from devserver.template import new_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
 
-    from celery_mysqllock.devserver.program import Program
+    from devserver.program import Program
 
 USER = "mysqllock"
 DATABASE = "mysqllock"

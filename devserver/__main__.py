@@ -1,4 +1,4 @@
-"""The command `python -m celery_mysqllock.devserver`: a server until it is told to end."""
+"""The command `python -m devserver`: a server until it is told to end."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import stat
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from celery_mysqllock.devserver import private_server
-from celery_mysqllock.devserver.progress import say
-from celery_mysqllock.devserver.wanted import VARIABLE
 from celery_mysqllock.exceptions import MySQLLockError
+from devserver import private_server
+from devserver.progress import say
+from devserver.wanted import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from celery_mysqllock.devserver import DevServer, GivenServer
+    from devserver import DevServer, GivenServer
 
 _CHECK = 0.5  # seconds between two looks at whether the parent and the server still live
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pipe that the other side closes.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m celery_mysqllock.devserver",
+        prog="python -m devserver",
         description="Print the mysql:// URL of a throw-away server and keep it until this ends: "
         "by Ctrl-C, with the parent process, or when stdin, if it is a pipe, is closed. "
         "MYSQLLOCK_URL names a server to use instead of a new one.",

@@ -10,10 +10,10 @@ library that it needs. Needs a POSIX system.
 
 from __future__ import annotations
 
-from celery_mysqllock.devserver.choice import private_server
-from celery_mysqllock.devserver.errors import NoServer, NotOurServer, ServerFailed
-from celery_mysqllock.devserver.given import GivenServer
-from celery_mysqllock.devserver.server import DevServer
+from devserver.choice import private_server
+from devserver.errors import NoServer, NotOurServer, ServerFailed
+from devserver.given import GivenServer
+from devserver.server import DevServer
 
 __all__ = [
     "DevServer",

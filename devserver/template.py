@@ -8,16 +8,16 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.devserver import cache
-from celery_mysqllock.devserver.errors import ServerFailed
-from celery_mysqllock.devserver.options import layout_options
-from celery_mysqllock.devserver.program import MARIADB
-from celery_mysqllock.devserver.progress import say
+from devserver import cache
+from devserver.errors import ServerFailed
+from devserver.options import layout_options
+from devserver.program import MARIADB
+from devserver.progress import say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from celery_mysqllock.devserver.program import Program
+    from devserver.program import Program
 
 _SYS_SCHEMA = "_sys_schema.sql"  # since MariaDB 10.6
 # What mariadb-install-db feeds to --bootstrap, in its order, without help texts and test database.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from celery_mysqllock.devserver.errors import NotOurServer
-from celery_mysqllock.devserver.server import create_database, drop_database
 from celery_mysqllock.mysql import Address, Session
+from devserver.errors import NotOurServer
+from devserver.server import create_database, drop_database
 
 if TYPE_CHECKING:
     from typing import Self

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from celery_mysqllock.devserver.program import KINDS
 from celery_mysqllock.exceptions import SettingsError
+from devserver.program import KINDS
 
 VARIABLE = "MYSQLLOCK_SERVER"
 

@@ -11,12 +11,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from celery_mysqllock.devserver import apt, cache
-from celery_mysqllock.devserver.apt import Apt, Archive
-from celery_mysqllock.devserver.errors import NoServer
-from celery_mysqllock.devserver.program import NAMES, Program, probe
-from celery_mysqllock.devserver.progress import say
-from celery_mysqllock.devserver.wanted import Wanted
+from devserver import apt, cache
+from devserver.apt import Apt, Archive
+from devserver.errors import NoServer
+from devserver.program import NAMES, Program, probe
+from devserver.progress import say
+from devserver.wanted import Wanted
 
 _PACKAGE = {"mariadb": "mariadb-server-core", "mysql": "mysql-server-core"}
 # Which release of Debian has which release of a server; all others are looked for in sid.

@@ -12,7 +12,7 @@ import weakref
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from celery_mysqllock.devserver.errors import ServerFailed
+from devserver.errors import ServerFailed
 
 if TYPE_CHECKING:
     import signal

@@ -6,14 +6,14 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.devserver import packages
-from celery_mysqllock.devserver.errors import NoServer
-from celery_mysqllock.devserver.given import GivenServer
-from celery_mysqllock.devserver.program import MARIADB, Program, installed
-from celery_mysqllock.devserver.progress import say
-from celery_mysqllock.devserver.server import DevServer
-from celery_mysqllock.devserver.wanted import VARIABLE, Wanted
 from celery_mysqllock.exceptions import SettingsError
+from devserver import packages
+from devserver.errors import NoServer
+from devserver.given import GivenServer
+from devserver.program import MARIADB, Program, installed
+from devserver.progress import say
+from devserver.server import DevServer
+from devserver.wanted import VARIABLE, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.devserver.program import MARIADB
+from devserver.program import MARIADB
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from celery_mysqllock.devserver.program import Program
+    from devserver.program import Program
 
 HOST = "127.0.0.1"
 SOCKET = "mysqld.sock"  # relative to the data directory: a socket's path may have 107 bytes

@@ -13,8 +13,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from celery_mysqllock.devserver.errors import NoServer
-from celery_mysqllock.devserver.progress import Percent
+from devserver.errors import NoServer
+from devserver.progress import Percent
 
 STATUS = Path("/var/lib/dpkg/status")
 _KEYRINGS = Path("/usr/share/keyrings")

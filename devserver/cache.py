@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from celery_mysqllock.devserver.errors import NoServer
-from celery_mysqllock.devserver.progress import say
+from devserver.errors import NoServer
+from devserver.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
