@@ -110,12 +110,17 @@ def test_a_dry_run_shows_how_an_existing_table_is_taken_over(url: str) -> None:
         )
         before = session.query("SHOW CREATE TABLE jobs")
         shown = migrate(url, "--dry-run").stdout
-        assert "ADD message_wide LONGTEXT" in shown
-        assert "UPDATE `jobs` SET message_wide = message" in shown
+        copies = not session.server.has_expression_defaults
+        if copies:
+            assert "MODIFY message LONGTEXT" in shown
+        else:
+            assert "ADD message_wide LONGTEXT" in shown
+            assert "UPDATE `jobs` SET message_wide = message" in shown
         assert session.query("SHOW CREATE TABLE jobs") == before
         done = migrate(url)
         assert done.stdout.startswith("jobs: 0001 adoption\njobs: 0002 broker\n")
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0
+        assert ("INSERTs wait" in done.stderr) if copies else (done.stderr == "")
 
 
 def test_the_procedure_can_be_done_without(url: str) -> None:

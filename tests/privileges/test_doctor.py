@@ -28,12 +28,14 @@ PARTS = sorted(ROLES)
 
 
 def doctor(address: Address, role: str) -> tuple[int, dict[str, dict[str, str]]]:
-    """The exit code, and what is no ok, by its subject."""
+    """The exit code, and what is no ok, by its subject; save that the server is an old one."""
     done = run("doctor", "--for", role, "--json", MYSQLLOCK_URL=address.url())
     assert done.stderr == ""
     (server,) = json.loads(done.stdout)["servers"]
     found = {
-        finding["subject"]: finding for finding in server["findings"] if finding["level"] != "ok"
+        finding["subject"]: finding
+        for finding in server["findings"]
+        if finding["level"] != "ok" and "has no SKIP LOCKED" not in finding["text"]
     }
     return done.returncode, found
 
