@@ -1,4 +1,4 @@
-"""The command `python -m devserver`: a server until it is told to end."""
+"""The command `python -m devserver`: runs a private server until the command is ended."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING, NoReturn
 
 from celery_mysqllock.exceptions import MySQLLockError
 from devserver import private_server
+from devserver.program import VARIABLE
 from devserver.progress import say
-from devserver.wanted import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from devserver import DevServer, GivenServer
 
-_CHECK = 0.5  # seconds between two looks at whether the parent and the server still live
+_CHECK = 0.5  # seconds between two checks that the parent and the server are alive
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the URL of a server on stdout and keep the server; return the exit code.
+    """Print the URL of a server on stdout and keep it running; return the exit code.
 
     It ends on SIGTERM, SIGINT or SIGHUP, when its parent process ends, and when its stdin is a
     pipe that the other side closes.
     """
     parser = argparse.ArgumentParser(
         prog="python -m devserver",
-        description="Print the mysql:// URL of a throw-away server and keep it until this ends: "
-        "by Ctrl-C, with the parent process, or when stdin, if it is a pipe, is closed. "
+        description="Print the mysql:// URL of a throw-away server, which runs until this command "
+        "ends: by Ctrl-C, with the parent process, or when stdin is a pipe and is closed. "
         "MYSQLLOCK_URL names a server to use instead of a new one.",
     )
     parser.add_argument(
@@ -54,13 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Ended(BaseException):
-    """It is time to end; the message says why."""
+    """The command has to end; the message says why."""
 
 
 class Life:
-    """What this process lives for: until a signal, its parent's end, or the end of its stdin.
+    """The life of this process: until a signal, the end of its parent, or the end of its stdin.
 
-    From the moment it is made, a signal raises `Ended` wherever the main thread is.
+    Once it is made, a signal raises `Ended` in the main thread, wherever that is.
     """
 
     def __init__(self) -> None:
@@ -72,11 +72,11 @@ class Life:
             signal.signal(signal.SIGHUP, self._on_signal)
 
     def wait(self, server: DevServer | GivenServer) -> None:
-        """Wait for the end.
+        """Wait until this process has to end.
 
         Raises:
-            Ended: It has come.
-            ServerFailed: The server ended before.
+            Ended: Always, unless the server ends first.
+            ServerFailed: The server ended.
         """
         while True:
             if os.getppid() != self._parent:
@@ -88,12 +88,12 @@ class Life:
     @staticmethod
     def _on_signal(number: int, _frame: object) -> NoReturn:
         for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(other, signal.SIG_IGN)  # nothing interrupts the cleaning up
+            signal.signal(other, signal.SIG_IGN)  # nothing interrupts the clean-up
         raise Ended(signal.Signals(number).name)
 
 
 def _open_pipe() -> list[int]:
-    """Return [0] when stdin is a pipe that somebody can still close, else nothing."""
+    """Return [0] when stdin is a pipe whose other end is still open, else nothing."""
     try:
         mode = os.fstat(0).st_mode
     except OSError:  # started without a stdin

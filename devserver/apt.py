@@ -52,7 +52,7 @@ def codename() -> str:
 
 
 def release_key() -> str:
-    """Return what sets this system's packages apart: distribution, release, architecture."""
+    """Return a key for this system's packages: distribution, release, architecture."""
     release = platform.freedesktop_os_release()
     return f"{release.get('ID', 'linux')}-{codename()}-{architecture()}"
 
@@ -65,8 +65,8 @@ def architecture() -> str:
 def archives() -> list[Archive]:
     """Return the distribution's archives that the system's own apt is set up with.
 
-    Third-party archives are left out by the origin in their Release file. Where that was not
-    downloaded yet, the signature decides later: theirs does not match the distribution's keyring.
+    The origin in its Release file excludes a third-party archive. Before that file is downloaded,
+    the signature does: it does not match the distribution's keyring.
     """
     found: dict[tuple[str, str], list[str]] = {}
     for stanza in _read("apt-get", "indextargets", "Created-By: Packages").split("\n\n"):
@@ -78,7 +78,7 @@ def archives() -> list[Archive]:
 
 
 class Apt:
-    """apt with all that it keeps below `folder`.
+    """apt with its state, cache and packages below `folder`.
 
     Args:
         folder: An empty folder for its lists and packages.
@@ -98,8 +98,7 @@ class Apt:
     def update(self) -> str:
         """Download the package lists and return what apt said.
 
-        An archive that cannot be reached or verified is left out, as apt does it; the caller sees
-        that by the packages that are missing.
+        apt skips an archive that cannot be reached or verified; its packages are then missing.
         """
         return self._run("update", what="package lists", check=False)
 
@@ -195,7 +194,7 @@ class Apt:
             "APT::Sandbox::User": "root",
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",
-            # Whatever the system allows itself: here nothing runs that no signature vouches for.
+            # Whatever the system allows: only signed packages are used here.
             "Acquire::AllowInsecureRepositories": "false",
             "Acquire::AllowWeakRepositories": "false",
             "Acquire::AllowDowngradeToInsecureRepositories": "false",

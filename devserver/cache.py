@@ -1,4 +1,4 @@
-"""The user's cache folder: what takes long to get is kept there, whole or not at all."""
+"""The user's cache folder, which keeps servers and data directories: complete or not at all."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def folder() -> Path:
 def kept(name: str, make: Callable[[Path], None]) -> Path:
     """Return the cached folder `name`; `make` fills it first where it does not exist yet.
 
-    Two processes that ask at once get one folder, made once: the second waits. A `make` that
-    fails or is killed leaves nothing that would be taken for a complete folder.
+    Of two processes that ask at once, one makes the folder and the other waits. A `make` that
+    fails or is killed leaves no folder of that name.
 
     Raises:
         NoServer: The cache folder cannot be written.
@@ -44,14 +44,14 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
 
 
 def forget(path: Path) -> None:
-    """Remove a cached folder that turned out to be of no use."""
+    """Remove a cached folder that turned out to be unusable."""
     with _locked(path):
         shutil.rmtree(path)
 
 
 def _make(final: Path, make: Callable[[Path], None]) -> None:
     for left in final.parent.glob(f"{final.name}.part-*"):
-        shutil.rmtree(left)  # of a process that was killed in here; it cannot hold the lock
+        shutil.rmtree(left)  # of a process that was killed in here: it no longer holds the lock
     part = Path(tempfile.mkdtemp(prefix=f"{final.name}.part-", dir=final.parent))
     try:
         make(part)

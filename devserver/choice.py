@@ -1,4 +1,4 @@
-"""Which server it is going to be: a given one, an installed one, or one from packages."""
+"""Chooses the server: a given one, an installed one, or one from packages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from celery_mysqllock.exceptions import SettingsError
 from devserver import packages
 from devserver.errors import NoServer
 from devserver.given import GivenServer
-from devserver.program import MARIADB, Program, installed
+from devserver.program import MARIADB, VARIABLE, Program, Wanted, installed
 from devserver.progress import say
 from devserver.server import DevServer
-from devserver.wanted import VARIABLE, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,15 +29,16 @@ _CHOICES = f"""Choose one:
 
 @contextlib.contextmanager
 def private_server(asked: str | None = None) -> Iterator[DevServer | GivenServer]:
-    """Have a server for demo, tests or benchmarks; see the package for the order of choices.
+    """Run a server for demo, tests or benchmarks; the package says in which order it is chosen.
 
     Args:
         asked: "mariadb", "mysql", or a release of one of them, such as "mariadb-11.8"; left out,
             MYSQLLOCK_SERVER decides, then what is installed.
 
     Raises:
-        SettingsError: The kind is unknown, or MYSQLLOCK_URL is of no use or names another one.
-        DatabaseError: MYSQLLOCK_URL names a server that nobody can log in to.
+        SettingsError: The kind is unknown; MYSQLLOCK_URL is malformed, or names a server of
+            another kind.
+        DatabaseError: The login to the server of MYSQLLOCK_URL fails.
         NoServer: There is none, and none can be fetched; the message names the choices.
         ServerFailed: The server did not start.
     """
@@ -49,7 +49,7 @@ def private_server(asked: str | None = None) -> Iterator[DevServer | GivenServer
 
 
 def given(url: str, wanted: Wanted) -> GivenServer:
-    """Return the server behind `url`, which has to be one that is wanted."""
+    """Return the server behind `url`, which must match `wanted`."""
     server = GivenServer(url)
     if not wanted.suits(server.kind, server.version):
         raise SettingsError(

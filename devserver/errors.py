@@ -1,4 +1,4 @@
-"""What can go wrong with a private server."""
+"""The exceptions of private servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of one private server, and those that a power failure or the like left behind."""
+"""The folder of one private server, and the removal of folders that a crash left behind."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import time
 from pathlib import Path
 
 _PREFIX = "mysqllock-"
-_YOUNG = 60.0  # seconds: a folder this new may belong to a server that is just being made
+_YOUNG = 60.0  # seconds: a folder this new may belong to a server that is being made
 
 
 def new_folder() -> Path:
-    """Make a folder for a server below the system's temporary folder, for this user alone."""
+    """Make a folder below the system's temporary folder that only this user may enter."""
     _sweep()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     (folder / "tmp").mkdir(mode=0o700)
     return folder
 
 
-def remove(folder: Path, patience: float = 5.0) -> None:
-    """Remove a server's folder; a mysqld that is being killed may write to it `patience` seconds.
+def remove(folder: Path, timeout: float = 5.0) -> None:
+    """Remove a server's folder; a mysqld that is being killed may write to it for some seconds.
 
     Raises:
         OSError: It cannot be removed.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while folder.exists() and time.monotonic() < deadline:
         shutil.rmtree(folder, ignore_errors=True)  # files may still be made meanwhile
         if folder.exists():
@@ -45,7 +45,7 @@ def _sweep() -> None:
                 continue
             with marker.open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # what resists now is left to the next start
+                # what cannot be removed now is left to the next start
                 shutil.rmtree(marker.parent, ignore_errors=True)
         except (BlockingIOError, FileNotFoundError):
-            continue  # in use, or just removed by somebody else
+            continue  # in use, or just removed by another process

@@ -1,4 +1,4 @@
-"""A server that somebody else runs, named in MYSQLLOCK_URL and used as is."""
+"""A server that is running already, named in MYSQLLOCK_URL and used as it is."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class GivenServer:
         version: The three numbers of its version, such as "11.8.3".
 
     Raises:
-        SettingsError: The URL is of no use.
-        DatabaseError: Nobody can log in there.
+        SettingsError: The URL is malformed.
+        DatabaseError: The login fails.
     """
 
     private = False
@@ -47,7 +47,7 @@ class GivenServer:
         """Create a database and return its URL; `close` drops it again.
 
         Raises:
-            DatabaseError: The server refuses, for instance as the database exists already.
+            DatabaseError: The server refuses, for instance because the database exists.
         """
         url = create_database(self._address, name)
         self._made.append(Address.parse(url).database)
@@ -57,7 +57,7 @@ class GivenServer:
         """Drop a database that `create_database` made here.
 
         Raises:
-            NotOurServer: Somebody else made it.
+            NotOurServer: It was not made here.
         """
         if name not in self._made:
             raise NotOurServer(f"The database {name!r} was not made here, so it is not dropped.")
@@ -75,7 +75,7 @@ class GivenServer:
     stop = restart = kill = start
 
     def check(self) -> None:
-        """Do nothing: whether the server runs is not our business."""
+        """Do nothing: the server is not ours to watch."""
 
     def close(self) -> None:
         """Drop the databases that were made here; the server itself stays as it is."""

@@ -1,4 +1,4 @@
-"""The owner's end of the watchdog: starts, signals and awaits one mysqld."""
+"""The owner's end of the watchdog: starts one mysqld, signals it and waits for its end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Guard:
 
     def __init__(self, folder: Path) -> None:
         script = Path(__file__).with_name("watchdog.py")
-        # -I: neither the working directory nor PYTHON* variables have a say in it.
+        # -I: the working directory and PYTHON* variables have no effect on it.
         # A session of its own: Ctrl-C and signals to the owner's group do not reach it.
         self._process = subprocess.Popen(  # noqa: S603 - our own script
             [sys.executable, "-I", str(script), str(folder)],
@@ -90,8 +90,8 @@ class Guard:
         self._facts.close()
         _all.discard(self)
 
-    def let_go(self) -> None:
-        """Close this process's ends of the pipes: in a forked child they are the parent's."""
+    def detach_after_fork(self) -> None:
+        """Close the pipes, which belong to the parent, in a forked child."""
         self._orders.close()
         self._facts.close()
 
@@ -136,7 +136,7 @@ _all: weakref.WeakSet[Guard] = weakref.WeakSet()
 def _in_forked_child() -> None:
     # A child may outlive the owner, and must not keep its pipe open.
     for guard in list(_all):
-        guard.let_go()
+        guard.detach_after_fork()
 
 
 os.register_at_fork(after_in_child=_in_forked_child)

@@ -1,4 +1,4 @@
-"""A network between a client and the server that can vanish without a word, or say nonsense."""
+"""A TCP proxy in front of a server that can drop traffic silently or answer nonsense."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Network:
-    """Forwards connections to a server, until it is cut; then nothing arrives any more.
+    """Forwards connections to a server until it is cut; after that nothing arrives.
 
-    No end of a connection is told of the cut: no FIN, no RST, as when a cable is pulled.
+    Neither end of a connection notices the cut: no FIN, no RST, as when a cable is pulled.
 
     Args:
         url: The server's URL.
@@ -58,18 +58,18 @@ class Network:
         self._cut = True
 
     def mend(self) -> None:
-        """What was sent since the cut arrives now, and so does all that follows."""
+        """Deliver what was sent since the cut, and all that follows."""
         self._cut = False
 
     def forget(self) -> None:
-        """Carry nothing more over the connections that there are; new ones work.
+        """Drop all traffic of the open connections; new ones work.
 
-        As a firewall or a balancer that was restarted, or a flow that has rested for too long.
+        So does a firewall that was restarted, or that forgot an idle flow.
         """
         self._forgotten.update(self._sockets[1:])
 
     def answer(self, nonsense: bytes | None) -> None:
-        """Send this instead of what the server says; None for the truth again."""
+        """Send this instead of the server's answers; None to forward those again."""
         self._nonsense = nonsense
 
     def _run(self) -> None:
@@ -86,7 +86,7 @@ class Network:
                     self._forward(key)
 
     def client_port(self, port: int) -> int:
-        """The client's port of the connection that the server sees with this port, else 0."""
+        """Return the client's port of the connection that the server sees as `port`, else 0."""
         return self._clients.get(port, 0)
 
     def _connect(self) -> None:

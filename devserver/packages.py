@@ -1,7 +1,7 @@
 """A server from the distribution's packages, unpacked into the user's cache without root.
 
-On Debian another release of it can be asked for, which comes from the Debian release that has it:
-MariaDB 11.8 runs on Debian 12, with the libraries of Debian 13 beside it, the C library included.
+On Debian it may be another release of the server, which comes from the Debian release that has it:
+MariaDB 11.8 runs on Debian 12 with the libraries of Debian 13, the C library included.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from pathlib import Path
 from devserver import apt, cache
 from devserver.apt import Apt, Archive
 from devserver.errors import NoServer
-from devserver.program import NAMES, Program, probe
+from devserver.program import NAMES, Program, Wanted, probe
 from devserver.progress import say
-from devserver.wanted import Wanted
 
 _PACKAGE = {"mariadb": "mariadb-server-core", "mysql": "mysql-server-core"}
-# Which release of Debian has which release of a server; all others are looked for in sid.
+# The Debian release that has each release of a server; any other is looked for in sid.
 _SUITES = {"mariadb-10.5": "bullseye", "mariadb-10.11": "bookworm", "mariadb-11.8": "trixie"}
 # Perl is for helper scripts that come with mysqld; mysqld runs without.
 _NOT_NEEDED = (
@@ -29,7 +28,7 @@ _NOT_NEEDED = (
 
 
 def available() -> bool:
-    """Tell whether a server can be had from packages here."""
+    """Tell whether this system has packages to take a server from."""
     return apt.usable() and apt.distribution() != ""
 
 
@@ -41,7 +40,7 @@ def fetched(kind: str, release: str = "") -> Program:
         release: The first numbers of its version, such as "11.8"; "" for the distribution's own.
 
     Raises:
-        NoServer: The packages cannot be had; the message says why.
+        NoServer: The packages cannot be fetched; the message says why.
     """
     suite = _suite(kind, release)
     name = f"servers/{kind}{suite and f'-{suite}'}-{apt.release_key()}"
@@ -65,7 +64,7 @@ def _suite(kind: str, release: str) -> str:
     if apt.distribution() != "debian":
         return ""
     if kind == "mysql":
-        return "sid"  # no other one has it
+        return "sid"  # the only one that has it
     if not release:
         return ""
     suite = _SUITES.get(f"{kind}-{'.'.join(release.split('.')[:2])}", "sid")
@@ -103,7 +102,7 @@ def _plan(suite: str) -> tuple[list[Archive], str]:
     archives = apt.archives()
     if not suite:
         return archives, apt.STATUS.read_text(encoding="utf-8")
-    # All that a server of another Debian release needs comes from there, libc included.
+    # A server of another Debian release takes all libraries from there, libc included.
     for one in archives:
         if "-" not in one.suite:
             return [Archive(one.uri, suite, ("main",))], _NOT_NEEDED.format(apt.architecture())

@@ -1,4 +1,7 @@
-"""A mysqld program on this machine: which kind and version it is, and how it is called."""
+"""A mysqld program on this machine: its kind and version, the options it runs with, and the choice.
+
+`mariadb-11.8` is the form in which a kind and, if wanted, a release are asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from celery_mysqllock.exceptions import SettingsError
+
+VARIABLE = "MYSQLLOCK_SERVER"
+HOST = "127.0.0.1"
 MARIADB, MYSQL = "mariadb", "mysql"
 KINDS = (MARIADB, MYSQL)
 NAMES = ("mariadbd", "mysqld")
@@ -30,6 +37,24 @@ _FOLDERS = (
 _APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 _APPARMOR_PROFILES = Path("/etc/apparmor.d")
 _TIMEOUT = 60  # seconds for mysqld to print its version or its help
+
+# Small memory and files that are quick to copy. Durability is the server's default: doublewrite and
+# a flush at each commit stay on, so that the results of a kill test hold for a real server.
+_COMMON = (
+    "--skip-name-resolve",
+    "--skip-log-bin",
+    "--character-set-server=utf8mb4",
+    "--max-connections=500",
+    "--innodb-buffer-pool-size=128M",
+    "--innodb-log-buffer-size=16M",
+    "--key-buffer-size=1M",
+)
+# "loose": versions that do not know the option ignore it
+_OWN = {MARIADB: "--loose-aria-pagecache-buffer-size=8M", MYSQL: "--loose-mysqlx=OFF"}
+_LAYOUT = {
+    MARIADB: "--innodb-log-file-size=48M",
+    MYSQL: "--loose-innodb-redo-log-capacity=64M",
+}
 
 
 @dataclass(frozen=True)
@@ -60,11 +85,83 @@ class Program:
         """Return the whole environment to run it with."""
         return {**os.environ, **self.environment}
 
+    @property
+    def layout(self) -> str:
+        """The option that shapes the files of a data directory: the same at every start."""
+        return _LAYOUT[self.kind]
+
+    def command(self, data: Path) -> list[str]:
+        """Return the command that runs it on the data directory `data`; options may follow."""
+        command = [
+            *self.argv,
+            "--no-defaults",  # must be the first option: no configuration of this machine is read
+            *self.options,
+            self.layout,
+            f"--datadir={data}",
+        ]
+        if os.geteuid() == 0:
+            command.append("--user=root")  # mysqld refuses to run as root unless told to
+        return command
+
+    def serving(self, folder: Path, port: int) -> list[str]:
+        """Return the command that serves the data below `folder` on 127.0.0.1."""
+        return [
+            *self.command(folder / "data"),
+            *_COMMON,
+            _OWN[self.kind],
+            f"--tmpdir={folder / 'tmp'}",
+            f"--secure-file-priv={folder / 'tmp'}",  # Debian's default is a folder of the package
+            f"--log-error={folder / 'mysqld.log'}",
+            "--socket=mysqld.sock",  # relative to the data directory: a path may have 107 bytes
+            "--pid-file=mysqld.pid",
+            f"--bind-address={HOST}",
+            f"--port={port}",
+        ]
+
     def share(self) -> Path:
         """Return the folder with the server's SQL files and messages."""
         out = _output((*self.argv, "--no-defaults", *self.options, "--verbose", "--help"), self)
         charsets = next(line for line in out.splitlines() if line.startswith("character-sets-dir"))
         return Path(charsets.split(maxsplit=1)[1]).parent
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a server has to be to be taken.
+
+    Attributes:
+        kind: "mariadb" or "mysql"; None if either will do.
+        release: The first numbers of its version, such as "11.8"; "" for any.
+    """
+
+    kind: str | None = None
+    release: str = ""
+
+    @classmethod
+    def parse(cls, text: str | None) -> Wanted:
+        """Read `mariadb`, `mysql`, `mariadb-11.8` or the like; None and "" ask for any server.
+
+        Raises:
+            SettingsError: The text is none of these.
+        """
+        if not text:
+            return cls()
+        found = re.fullmatch(rf"({'|'.join(KINDS)})(?:-(\d+(?:\.\d+)*))?", text)
+        if not found:
+            raise SettingsError(
+                f"{text!r} is no kind of server ({VARIABLE} or --server): "
+                f"it has to be {' or '.join(KINDS)}, with a release if you like: mariadb-11.8."
+            )
+        return cls(found[1], found[2] or "")
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.kind, self.release))) or " or ".join(KINDS)
+
+    def suits(self, kind: str, version: str) -> bool:
+        """Tell whether a server of this kind and version, such as 11.8.3, is what is asked for."""
+        return self.kind in (None, kind) and f"{version}.".startswith(
+            self.release and f"{self.release}."
+        )
 
 
 def installed() -> list[Program]:

@@ -1,10 +1,10 @@
-"""What the person who waits for a server gets to see, on stderr."""
+"""Progress on stderr while a server is being prepared."""
 
 from __future__ import annotations
 
 import sys
 
-STEP = 20  # percent between two lines where the line cannot be redrawn
+STEP = 20  # percent between two lines when stderr is not a terminal
 
 
 def say(text: str) -> None:
@@ -21,7 +21,7 @@ class Percent:
         self._terminal = sys.stderr.isatty()
 
     def show(self, percent: float) -> None:
-        """Show how far the download is; smaller values than before are left out."""
+        """Show how far the download is; values smaller than the last one are ignored."""
         step = 1 if self._terminal else STEP
         now = int(percent) // step * step
         if now <= self._shown:

@@ -20,7 +20,7 @@ from celery_mysqllock.mysql.address import SERVER_KEY
 from devserver.errors import ServerFailed
 from devserver.folders import new_folder, remove
 from devserver.guard import Guard
-from devserver.options import HOST, server_options
+from devserver.program import HOST
 from devserver.template import new_data
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 USER = "mysqllock"
 DATABASE = "mysqllock"
-_PATIENCE = 120.0  # seconds for a start, crash recovery on a slow disk included
-_LOOK = 0.01  # seconds between two looks at the log of a server that is starting
+_TIMEOUT = 120.0  # seconds for a start, including crash recovery on a slow disk
+_INTERVAL = 0.01  # seconds between two reads of the log of a server that is starting
 _READY = b"ready for connections"
 _TAKEN = b"Address already in use"
 _TAIL = 15  # lines of the server's log that an error quotes
@@ -44,8 +44,8 @@ _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 class DevServer:
     """One mysqld of our own, with a data directory of its own.
 
-    It ends with the process that made it, however that ends, and leaves no file behind. Made
-    stopped: use it as a context manager, or call `start` and `close`.
+    It ends with the process that made it, however that ends, and leaves no file behind. It is not
+    started when it is made: use it as a context manager, or call `start` and `close`.
 
     Args:
         program: The server's program.
@@ -53,8 +53,8 @@ class DevServer:
 
     Attributes:
         kind: "mariadb" or "mysql".
-        options: As above; a change holds from the next start.
-        private: True; a test that needs to kill or restart a server looks here.
+        options: As above; a change takes effect at the next start.
+        private: True: a test may kill and restart it.
         url: The `mysql://` URL of its first database, for a user with all privileges.
         pid: mysqld's process id, 0 before the first start.
     """
@@ -111,19 +111,17 @@ class DevServer:
             accounts.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Shut the server down in good order (SIGTERM); `start` starts it again on its data.
+        """Shut the server down (SIGTERM); `start` starts it again on its data.
 
         Raises:
             ServerFailed: It did not end within two minutes.
         """
         with self._mutex:
-            if not self._guard.signal(signal.SIGTERM, _PATIENCE):
-                raise ServerFailed(
-                    f"{self.kind} did not end within {_PATIENCE:.0f} s.{self._log()}"
-                )
+            if not self._guard.signal(signal.SIGTERM, _TIMEOUT):
+                raise ServerFailed(f"{self.kind} did not end within {_TIMEOUT:.0f} s.{self._log()}")
 
     def restart(self) -> None:
-        """Shut the server down in good order and start it again, with the same data and URL."""
+        """Shut the server down and start it again, with the same data and URL."""
         with self._mutex:
             self.stop()
             self.start()
@@ -134,7 +132,7 @@ class DevServer:
             self._guard.signal(signal.SIGKILL)
 
     def check(self) -> None:
-        """Look whether the server runs.
+        """Check that the server runs.
 
         Raises:
             ServerFailed: It does not; the message has the last lines of its log.
@@ -145,7 +143,7 @@ class DevServer:
                 raise ServerFailed(f"{self.kind} is not running ({_how(code)}).{self._log()}")
 
     def close(self) -> None:
-        """End the server for good and remove its files. May be called twice."""
+        """Kill the server and remove its files. May be called twice."""
         with self._mutex:
             self._guard.close()
             if self._guard.ours:
@@ -175,27 +173,27 @@ class DevServer:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def _started(self, data: Path, accounts: Path) -> bool:
-        """Start mysqld; False when somebody took its port just before its very first start."""
+        """Start mysqld; False when another program took its port before its first start."""
         log = self._folder / "mysqld.log"
         seen = log.stat().st_size if log.exists() else 0
-        command = server_options(self._program, self._folder, self._address.port)
+        command = self._program.serving(self._folder, self._address.port)
         command += self.options
         if accounts.exists():
             command.append(f"--init-file={accounts}")
         self.pid = self._guard.start(command, self._program.environment, data)
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while time.monotonic() < deadline:
-            code = self._guard.ended(_LOOK)
+            code = self._guard.ended(_INTERVAL)
             news = log.read_bytes()[seen:] if log.exists() else b""
             if code is not None:
                 if accounts.exists() and _TAKEN in news:
                     return False
                 raise ServerFailed(f"{self.kind} ended at its start ({_how(code)}).{self._log()}")
-            # before this line, a connection might be to a stranger who has taken the port
+            # before this line, the port may be that of another program
             if _READY in news:
                 Session(self._address).open().close()
                 return True
-        raise ServerFailed(f"{self.kind} was not ready within {_PATIENCE:.0f} s.{self._log()}")
+        raise ServerFailed(f"{self.kind} was not ready within {_TIMEOUT:.0f} s.{self._log()}")
 
     def _log(self) -> str:
         lines: list[str] = []
@@ -212,7 +210,7 @@ def create_database(server: Address, name: str | None) -> str:
 
     Raises:
         SettingsError: The name is not made of letters, digits and underscores.
-        DatabaseError: The server refuses, for instance as the database exists.
+        DatabaseError: The server refuses, for instance because the database exists.
     """
     name = name or f"mysqllock_{secrets.token_hex(6)}"
     with Session(server) as session:
@@ -221,7 +219,7 @@ def create_database(server: Address, name: str | None) -> str:
 
 
 def drop_database(server: Address, name: str) -> None:
-    """Drop a database on the server of `server`; errors as in `create_database`."""
+    """Drop a database on the server of `server`; raises as `create_database` does."""
     with Session(server) as session:
         session.execute(f"DROP DATABASE {_quoted(name)}")
 
@@ -238,10 +236,10 @@ def _how(code: int) -> str:
 
 
 def _free_port() -> int:
-    """Return a free port that no outgoing connection can be given.
+    """Return a free port outside the range from which outgoing connections get theirs.
 
-    Were it one of those, a client that tries to reconnect to a killed server could be given the
-    server's own port, connect to itself, and keep the server from coming back.
+    A client that reconnects to a killed server could otherwise be given the server's own port,
+    connect to itself, and keep the server from starting again.
     """
     end = int(_PORT_RANGE.read_text().split()[0]) if _PORT_RANGE.exists() else _PORTS_TO
     for port in random.sample(range(min(_PORTS_FROM, end - 1000), end), 100):

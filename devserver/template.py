@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 from devserver import cache
 from devserver.errors import ServerFailed
-from devserver.options import layout_options
 from devserver.program import MARIADB
 from devserver.progress import say
 
@@ -20,8 +18,8 @@ if TYPE_CHECKING:
     from devserver.program import Program
 
 _SYS_SCHEMA = "_sys_schema.sql"  # since MariaDB 10.6
-# What mariadb-install-db feeds to --bootstrap, in its order, without help texts and test database.
-# What comes before is another word with each generation of MariaDB: mysql, maria, mariadb.
+# The files that mariadb-install-db feeds to --bootstrap, in its order, without help texts and test
+# database. Their prefix depends on the version of MariaDB: mysql, maria or mariadb.
 _SYSTEM_SQL = (
     "_system_tables.sql",
     "_performance_tables.sql",
@@ -35,7 +33,7 @@ _TAIL = 15  # lines of output that an error quotes
 def new_data(program: Program, target: Path) -> None:
     """Fill `target`, which must not exist, with a fresh data directory.
 
-    It has a `root` without a password in it: nobody may connect before that is gone.
+    It contains a `root` without a password: remove that before anyone can connect.
 
     Raises:
         ServerFailed: The server could not initialise a data directory.
@@ -47,7 +45,7 @@ def new_data(program: Program, target: Path) -> None:
 
 
 def _key(program: Program) -> str:
-    recipe = "\n".join((program.version, *layout_options(program)))
+    recipe = f"{program.version}\n{program.layout}"
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     return f"{program.kind}-{program.number}-{digest}"
 
@@ -56,15 +54,7 @@ def _initialise(program: Program, folder: Path) -> None:
     say(f"preparing a data directory of {program.kind} for this and later starts")
     data = folder / "data"
     data.mkdir(mode=0o700)
-    command = [
-        *program.argv,
-        "--no-defaults",
-        *program.options,
-        *layout_options(program),
-        f"--datadir={data}",
-    ]
-    if os.geteuid() == 0:
-        command.append("--user=root")
+    command = program.command(data)
     if program.kind == MARIADB:
         command.append("--bootstrap")
         sql = _system_sql(program.share())

@@ -1,9 +1,9 @@
 """The parent process of one mysqld: ends it and removes its folder when the owner goes away.
 
-Run as a script, of the standard library only: it has to start fast and stay small. Its stdin is a
-pipe that only the owner can write to, so however the owner ends, SIGKILL included, the pipe closes
-and this process cleans up. Its argument is the server's folder. It keeps the file `in-use` in there
-locked for as long as it lives, which tells a later start not to clear the folder away.
+Run as a script that imports the standard library only, so that it starts fast and stays small. Its
+stdin is a pipe that only the owner writes to: however the owner ends, SIGKILL included, the pipe
+closes and this process cleans up. Its argument is the server's folder. While it lives it keeps the
+file `in-use` in there locked, so that a later start does not remove the folder.
 
 One JSON object a line on stdin: `{"start": argv, "env": {...}, "cwd": "..."}` starts mysqld,
 `{"signal": number}` signals it. One a line on stdout: `{"started": pid}` and
@@ -37,7 +37,7 @@ class Watchdog:
         self._wake, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # only with a handler is the pipe written
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler no byte is written
 
     def run(self) -> None:
         """Obey the owner until it closes the pipe."""
@@ -56,7 +56,7 @@ class Watchdog:
                     self._obey(json.loads(line))
 
     def clean_up(self) -> None:
-        """End mysqld at once and remove the folder. Nobody needs its data any more."""
+        """Kill mysqld and remove the folder."""
         if self._server is not None:
             self._server.kill()
             self._server.wait()
@@ -91,7 +91,7 @@ class Watchdog:
 
 
 def _die_with_parent() -> Any:  # noqa: ANN401 - whatever preexec_fn takes
-    """Return what makes the kernel kill the child when this process is killed. Linux only."""
+    """Return a hook that makes the kernel kill the child when this process dies. Linux only."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)

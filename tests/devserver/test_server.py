@@ -13,11 +13,8 @@ from celery_mysqllock.exceptions import (
     UnknownDatabase,
 )
 from celery_mysqllock.mysql import Address, Session
-from devserver import (
-    DevServer,
-    ServerFailed,
-    options,
-)
+from devserver import DevServer, ServerFailed
+from devserver import program as program_module
 from devserver import server as server_module
 from tests.devserver.conftest import answers, command_lines
 
@@ -160,7 +157,7 @@ def test_close_ends_the_server_and_removes_its_files(program: Program, temporary
 def test_a_server_that_dies_at_its_start_shows_its_log(
     program: Program, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options, "_COMMON", ("--no-such-option=1",))
+    monkeypatch.setattr(program_module, "_COMMON", ("--no-such-option=1",))
     with pytest.raises(ServerFailed, match="no-such-option"), DevServer(program):
         pass
     assert not any(temporary.iterdir())
@@ -170,7 +167,7 @@ def test_a_data_directory_that_cannot_be_made_is_a_clear_error(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("devserver.template.layout_options", lambda _: ("--no-such-option=1",))
+    monkeypatch.setitem(program_module._LAYOUT, program.kind, "--no-such-option=1")  # noqa: SLF001
     with pytest.raises(ServerFailed, match=r"could not make a data directory[^$]*no-such-option"):
         DevServer(program).__enter__()
     templates = list((tmp_path / "celery-mysqllock/templates").glob("*"))
