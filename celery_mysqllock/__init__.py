@@ -43,7 +43,8 @@ __all__ = [
     "transaction",
 ]
 
-TRANSPORT_ALIASES.setdefault("mysql", "celery_mysqllock.broker:Transport")
+# through the room that prepares Celery's worker, in case this process is one
+TRANSPORT_ALIASES.setdefault("mysql", "celery_mysqllock.worker:Transport")
 if "celery" in sys.modules:
     # a program without Celery, such as pytest by the plugin, does not load it for that
     import_module("celery_mysqllock.redaction")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.log import get_logger
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kombu.transport import virtual
 
     from celery_mysqllock.broker.transport import Transport
+    from celery_mysqllock.broker.worker import Worker
     from celery_mysqllock.jobs import ClaimedJob
 
 logger = get_logger(__name__)
@@ -39,16 +40,6 @@ _AT_ONCE = 100
 _LEAST_PAUSE, _LONGEST_PAUSE = 5.0, 30.0
 # How many jobs in a row that are not for the consumer are looked at before others have their turn.
 _PASSED_OVER = 100
-
-
-class Worker(Protocol):
-    """The Celery worker that a channel delivers tasks to."""
-
-    def slots(self) -> int:
-        """How many of the channel's jobs it could run at once now. From any thread."""
-
-    def knows(self, task: str) -> bool:
-        """Whether it has a task of that name."""
 
 
 class Channel(Settling):
@@ -67,7 +58,6 @@ class Channel(Settling):
         # the bell's thread receives, and the consuming one may leave the queue
         self._receiving = threading.Lock()
         self._table = connection.settings.table
-        self._worker: Worker | None = None
         self._unknown: set[str] = set()
 
     # -- publish ----------------------------------------------------------------------------------

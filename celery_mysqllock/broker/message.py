@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.utils.json import JSONEncoder, object_hook
 
-from celery_mysqllock.broker.arguments import check_arguments
 from celery_mysqllock.broker.envelope import (
     check_body,
     check_envelope,
@@ -22,6 +21,7 @@ from celery_mysqllock.broker.envelope import (
     read_time,
 )
 from celery_mysqllock.broker.row import LAST_MOMENT, Row, row_id
+from celery_mysqllock.broker.signature import check_arguments
 from celery_mysqllock.exceptions import InvalidJob, SettingsError
 from celery_mysqllock.jobs import OrderKey, Placement, UniqueKey
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.broker.running import busy_with
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
@@ -30,7 +28,7 @@ class Prefetch:
         self._prefetch_count = prefetch_count
         self._unacked: dict[int | str, Delivery] = {}
         self._mutex = threading.Lock()
-        self._limit: Callable[[], int] | None = None
+        self._slots: Callable[[], int] | None = None
         self._window = self._prefetch_count or UNLIMITED
 
     @property
@@ -56,23 +54,23 @@ class Prefetch:
     @property
     def is_bound(self) -> bool:
         """Whether the window is what the worker's pool has room for, and no more."""
-        return self._limit is not None
+        return self._slots is not None
 
-    def bound(self, limit: Callable[[], int]) -> None:
+    def bound(self, slots: Callable[[], int]) -> None:
         """Have no more messages out than the worker's pool has room for.
 
         Args:
-            limit: How many tasks the pool runs at once.
+            slots: How many more of these messages the pool could run now.
         """
-        self._limit = limit
+        self._slots = slots
         self.resize()
         self._channel.set_window(self._window)
 
     def resize(self) -> None:
         """Set the window by what the pool is busy with now."""
         window = self._prefetch_count or UNLIMITED
-        if self._limit is not None:
-            window = min(window, max(0, self._limit() - busy_with(self._channel, self._unacked)))
+        if self._slots is not None:
+            window = min(window, self._slots())
         if window != self._window:
             self._window = window
             self._channel.set_window(window)
@@ -98,7 +96,7 @@ class Prefetch:
         """Take the message out of the window; None when it is not in it."""
         with self._mutex:
             message = self._unacked.pop(delivery_tag, None)
-        if self._limit is not None:
+        if self._slots is not None:
             # before the place of what is only beginning to run is free for another claim
             self.resize()
         return message

@@ -7,7 +7,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.broker.node import node_name
+from celery_mysqllock.broker.worker import this_node
 from celery_mysqllock.exceptions import (
     ConnectionLost,
     MissingPrivilege,
@@ -182,6 +182,7 @@ class Sessions:
             return self._consumer
 
     def _start_consumer(self) -> Consumer:
+        node = this_node()
         consumer = Consumer(
             self.address,
             session_timeout=self._settings.session_timeout,
@@ -190,7 +191,7 @@ class Sessions:
             on_lost=self._on_lost,
             companion=self.main,
             table=self._settings.table,
-            name=node_name(),
+            name=None if node is None else node.name,
         )
         consumer.start()
         try:

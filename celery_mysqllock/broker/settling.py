@@ -8,7 +8,6 @@ from kombu.log import get_logger
 
 from celery_mysqllock.broker import message as rows
 from celery_mysqllock.broker.envelope import LONGEST
-from celery_mysqllock.broker.running import running_tags
 from celery_mysqllock.broker.topology import Topology
 from celery_mysqllock.jobs.job import Aside, given_back, worn_out
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.broker.delivery import Delivery
     from celery_mysqllock.broker.prefetch import Prefetch
     from celery_mysqllock.broker.transport import Transport
+    from celery_mysqllock.broker.worker import Worker
     from celery_mysqllock.jobs import JobTable, Stream
 
 
@@ -30,6 +30,7 @@ class Settling(Topology):
     def __init__(self, connection: Transport, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
         super().__init__(connection, **kwargs)
         self._stream: Stream | None = None
+        self._worker: Worker | None = None
 
     @property
     def stream(self) -> Stream | None:
@@ -142,7 +143,7 @@ class Settling(Topology):
 
     def _give_back(self) -> set[int]:
         """Give back what was delivered and not settled, and return what goes on running."""
-        running = running_tags(self)
+        running = set() if self._worker is None else self._worker.running()
         for message in self.qos.take_all():
             tag = message.delivery_tag
             if isinstance(tag, int) and tag not in running:

@@ -16,10 +16,9 @@ from celery_mysqllock.broker.address import (
 )
 from celery_mysqllock.broker.channel import Channel as JobChannel
 from celery_mysqllock.broker.doorway import Doorway
-from celery_mysqllock.broker.mingle import allow_mingle
 from celery_mysqllock.broker.routes import Routes
-from celery_mysqllock.broker.running import end_if_asked
 from celery_mysqllock.broker.sessions import Sessions
+from celery_mysqllock.broker.worker import this_node
 from celery_mysqllock.exceptions import (
     CannotConnect,
     ConnectionLost,
@@ -104,7 +103,6 @@ class Transport(virtual.Transport):
         self._error: MySQLLockError | None = None
         self._doorway = Doorway()
         self._routes: Routes | None = None
-        allow_mingle(self.driver_type)
         hide_in_stats()
 
     # -- connection -------------------------------------------------------------------------------
@@ -127,7 +125,8 @@ class Transport(virtual.Transport):
                 address, self.settings, on_ring=self._on_ring, on_lost=self.lose
             )
         except DatabaseError as error:
-            end_if_asked()
+            if (node := this_node()) is not None:
+                node.end_if_asked()
             if place in _SEEN and isinstance(error, _MENDED_SOON):
                 # A table or database is being restored, a password changed: whoever has worked with
                 # it waits for it.

@@ -1,7 +1,7 @@
 """Keeps one message, or one remote control command, from ending a worker.
 
-Celery's loop calls its strategies, its pool and what a command has asked for with nothing round
-them: an error that one message provokes there ends the process, and the message goes to the next.
+Celery's loop calls its strategies, its pool and what a command has asked for without catching
+errors. An error that one message provokes there ends the process, and the message goes to the next.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
-from celery.signals import worker_init
+from celery.concurrency.base import BasePool
+from celery.worker import WorkController
+from celery.worker.consumer import Consumer
+from celery.worker.consumer.mingle import Mingle
+from celery.worker.request import Request
+from celery.worker.state import task_ready
 
+from celery_mysqllock.broker import Transport
 from celery_mysqllock.broker.channel import Channel
 from celery_mysqllock.broker.delivery import Delivery
 from celery_mysqllock.broker.envelope import check_body, check_task, is_text, shown
-from celery_mysqllock.broker.transport import Transport
 from celery_mysqllock.exceptions import InvalidJob, SettingsError
 from celery_mysqllock.jobs.job import QUEUE_NAME_LIMIT
 from celery_mysqllock.jobs.reason import fitting
+from celery_mysqllock.worker.replaced import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,45 +39,26 @@ _SHARED = tuple(f"celery.concurrency.{name}" for name in ("thread", "gevent", "e
 _NOT_OF_THE_MESSAGE = (*Transport.connection_errors, MemoryError)
 
 
-@worker_init.connect(weak=False)
-def guard_worker(**_: Any) -> None:  # noqa: ANN401 - a signal's
-    """Guard the places of a worker that is about to start."""
-    from celery.concurrency.base import BasePool  # noqa: PLC0415
-
-    # loaded by a worker alone
-    from celery.worker import WorkController  # noqa: PLC0415
-    from celery.worker.consumer import Consumer  # noqa: PLC0415
-    from celery.worker.consumer.mingle import Mingle  # noqa: PLC0415
-    from celery.worker.request import Request  # noqa: PLC0415
-
-    _wrap(BasePool, "start", _guarded_start)
-    _wrap(Consumer, "create_task_handler", _guarded_handlers)
-    _wrap(WorkController, "_process_task", _guarded_handing)
-    _wrap(Request, "on_failure", _guarded_end)
-    _wrap(Request, "on_success", _guarded_end)
-    _wrap(Request, "on_timeout", _guarded_end)
-    _wrap(Mingle, "send_hello", _guarded_hello)
-    _wrap(Consumer, "add_task_queue", _guarded_command)
-    _wrap(Consumer, "cancel_task_queue", _guarded_command)
-
-
-def _wrap(kind: Any, name: str, guarded: Callable[[Any], Any]) -> None:  # noqa: ANN401 - Celery's
-    inner = getattr(kind, name)
-    if not hasattr(inner, "is_guarded"):
-        outer = guarded(inner)
-        outer.is_guarded = True
-        setattr(kind, name, outer)
+def install(_controller: Any) -> None:
+    """Guard the places at which a message or a command can provoke an error."""
+    replace(BasePool, "start", _guarded_start)
+    replace(Consumer, "create_task_handler", _guarded_handlers)
+    replace(WorkController, "_process_task", _guarded_handing)
+    for name in ("on_failure", "on_success", "on_timeout"):
+        replace(Request, name, _guarded_end)
+    replace(Mingle, "send_hello", _guarded_hello)
+    for name in ("add_task_queue", "cancel_task_queue"):
+        replace(Consumer, name, _guarded_command)
 
 
 def _guarded_handlers(create: Callable[..., Any]) -> Callable[..., Any]:
     """What makes the handlers of messages: each keeps a message as dead that breaks it."""
 
-    @functools.wraps(create)
-    def create_guarded(consumer: Any, *args: Any, **kwargs: Any) -> Callable[[Any], None]:  # noqa: ANN401 - Celery's
+    def create_guarded(consumer: Any, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         handle = create(consumer, *args, **kwargs)
 
         @functools.wraps(handle)
-        def handle_or_bury(message: Any) -> None:  # noqa: ANN401 - as above
+        def handle_or_bury(message: Any) -> None:
             try:
                 _check_old(message)
                 handle(message)
@@ -86,7 +73,7 @@ def _guarded_handlers(create: Callable[..., Any]) -> Callable[..., Any]:
     return create_guarded
 
 
-def _check_old(message: Any) -> None:  # noqa: ANN401 - Celery's
+def _check_old(message: Any) -> None:
     """Refuse a message of Celery's protocol 1, whose body holds all, when it is no task's."""
     if not isinstance(message, Delivery) or "task" in message.headers:
         return
@@ -106,8 +93,7 @@ def _has_no_id() -> str:
 def _guarded_handing(process: Callable[..., Any]) -> Callable[..., Any]:
     """What hands a task to the pool: one that cannot be handed over is dead."""
 
-    @functools.wraps(process)
-    def process_or_bury(worker: Any, request: Any) -> None:  # noqa: ANN401 - Celery's
+    def process_or_bury(worker: Any, request: Any) -> None:
         try:
             process(worker, request)
         except _NOT_OF_THE_MESSAGE:
@@ -129,8 +115,7 @@ def _guarded_start(start: Callable[..., Any]) -> Callable[..., Any]:
     is swallowed by the thread, and the request would stay unsettled, its place in the window taken.
     """
 
-    @functools.wraps(start)
-    def start_guarded(pool: Any) -> None:  # noqa: ANN401 - Celery's
+    def start_guarded(pool: Any) -> None:
         if type(pool).__module__ in _SHARED:
             # before the first task: Celery takes the method from the pool once
             apply_async = pool.apply_async
@@ -144,7 +129,7 @@ def _guarded_start(start: Callable[..., Any]) -> Callable[..., Any]:
 
 def _caught(target: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(target)
-    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Celery's
+    def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return target(*args, **kwargs)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - all of them
@@ -165,8 +150,7 @@ def _told(error: BaseException) -> ExceptionInfo:
 def _guarded_end(end: Callable[..., Any]) -> Callable[..., Any]:
     """What ends a task that failed: an error in it would leave the message unsettled for good."""
 
-    @functools.wraps(end)
-    def end_or_bury(request: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Celery's
+    def end_or_bury(request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return end(request, *args, **kwargs)
         except _NOT_OF_THE_MESSAGE:
@@ -179,10 +163,8 @@ def _guarded_end(end: Callable[..., Any]) -> Callable[..., Any]:
     return end_or_bury
 
 
-def _forget(worker: Any, request: Any) -> None:  # noqa: ANN401 - Celery's
+def _forget(worker: Any, request: Any) -> None:
     """Free what Celery holds for a request that its pool has never got."""
-    from celery.worker.state import task_ready  # noqa: PLC0415 - loaded by a worker alone
-
     task_ready(request)
     if worker.pool_putlocks and worker.pool_cls.uses_semaphore and hasattr(worker, "semaphore"):
         worker.semaphore.release()
@@ -195,8 +177,7 @@ def _forget(worker: Any, request: Any) -> None:  # noqa: ANN401 - Celery's
 def _guarded_hello(ask: Callable[..., Any]) -> Callable[..., Any]:
     """What asks other workers at the start, and must not end by what is taken for their replies."""
 
-    @functools.wraps(ask)
-    def ask_or_do_without(mingle: Any, consumer: Any) -> Any:  # noqa: ANN401 - Celery's
+    def ask_or_do_without(mingle: Any, consumer: Any) -> Any:
         try:
             return ask(mingle, consumer)
         except _NOT_OF_THE_MESSAGE:
@@ -211,8 +192,7 @@ def _guarded_hello(ask: Callable[..., Any]) -> Callable[..., Any]:
 def _guarded_command(run: Callable[..., Any]) -> Callable[..., Any]:
     """What a remote control command has asked for, run later by the loop."""
 
-    @functools.wraps(run)
-    def run_or_refuse(consumer: Any, queue: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's
+    def run_or_refuse(consumer: Any, queue: Any, *args: Any, **kwargs: Any) -> None:
         try:
             _check_names(queue, *args)
             run(consumer, queue, *args, **kwargs)
@@ -244,7 +224,7 @@ def _check_names(queue: object, *others: object) -> None:
             )
 
 
-def _bury(message: Any, what: str, error: Exception) -> bool:  # noqa: ANN401 - Celery's
+def _bury(message: Any, what: str, error: Exception) -> bool:
     """Keep a message as dead that has provoked an error; False when it is none of ours."""
     if not isinstance(message, Delivery) or not isinstance(message.channel, Channel):
         return False
