@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
     from devserver import GivenServer
     from devserver.program import Program
+
+# What MariaDB does not do by default.
+_TELLING = (
+    "--performance-schema=ON",
+    "--performance-schema-instrument=wait/lock/metadata/sql/mdl=ON",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,9 +70,32 @@ def start_server(program: Program) -> Iterator[Callable[..., DevServer]]:
         yield lambda *options: servers.enter_context(DevServer(program, options))
 
 
+@pytest.fixture(scope="session")
+def telling_server(server: DevServer | GivenServer) -> Iterator[DevServer | GivenServer]:
+    """A server that lists locks and shows what sessions tell of themselves, as MySQL does."""
+    if server.kind == "mysql" or not isinstance(server, DevServer):
+        yield server
+        return
+    with DevServer(choose(), _TELLING) as telling:
+        yield telling
+
+
 @pytest.fixture
 def url(server: DevServer | GivenServer) -> Iterator[str]:
     """The URL of an empty database that this test alone uses."""
+    with _database(server) as url:
+        yield url
+
+
+@pytest.fixture
+def telling_url(telling_server: DevServer | GivenServer) -> Iterator[str]:
+    """As ``url``, on a server that lists locks and shows what sessions tell of themselves."""
+    with _database(telling_server) as url:
+        yield url
+
+
+@contextmanager
+def _database(server: DevServer | GivenServer) -> Iterator[str]:
     database = server.create_database()
     yield database
     _end_sessions(database)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _STARTUP = 60.0  # seconds for a beat's start
 _HANDOVER = 60.0  # seconds for the next beat to have the lock
+_IS_ACTIVE, _IS_NO_LONGER = "This beat is the active one", "This beat has lost its lock"
 _LOOK = 0.0005  # seconds between two looks at who has the lock
 _BEAT = ("celery", "-A", "benchmarks.beat.app", "beat", "-S", "mysqllock", "--pidfile=")
 
@@ -134,10 +135,10 @@ class Beats:
         found: list[Program] = []
 
         def seen() -> bool:
-            holder = self._lock.holder()
-            pid = holder.process.pid if holder and holder.process else None
-            found[:] = [self._running[pid]] if pid in self._running else []
-            return bool(found)
+            found[:] = [
+                one for one in self if one.log.rfind(_IS_ACTIVE) > one.log.rfind(_IS_NO_LONGER)
+            ]
+            return len(found) == 1
 
         self._programs.until(seen, "one of the beats has the lock", _HANDOVER)
         return found[0]

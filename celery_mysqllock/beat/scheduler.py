@@ -27,7 +27,7 @@ from celery_mysqllock.exceptions import (
 from celery_mysqllock.jobs import EphemeralQueues, JobTable, LockNames, Schedule
 from celery_mysqllock.jobs.schedule import check_schedule
 from celery_mysqllock.locks import MySQLLock
-from celery_mysqllock.mysql import Session, open_first
+from celery_mysqllock.mysql import Session, get_lock, open_first, release_lock
 from celery_mysqllock.settings import BeatSettings
 from celery_mysqllock.tasks.configuration import configured
 
@@ -45,6 +45,8 @@ _IN_LINE = 5
 # Seconds after which the server is tried again that could not be reached, or a lock that was not
 # to be had.
 _RETRY = 2.0
+# Seconds for the session of the beat before to end, which held both locks of the active one.
+_HANDOVER = 1
 
 
 class Scheduler(CeleryScheduler):
@@ -135,9 +137,9 @@ class Scheduler(CeleryScheduler):
         place = self._place
         # the settings were right at the start: what a server refuses now is there on another one
         with self._open_first(DatabaseError) as session:
-            name, self._server = LockNames.of(session, place.table).beat, session.address
+            self._names, self._server = LockNames.of(session, place.table), session.address
         return MySQLLock(
-            name,
+            self._names.beat,
             url=self._server,
             session_timeout=place.locks.session_timeout,
             note="beat",
@@ -165,6 +167,8 @@ class Scheduler(CeleryScheduler):
 
     def _activate(self, lock: MySQLLock) -> Active:
         place, session = self._place, lock.session
+        # by this one the doctor knows a beat
+        get_lock(session, self._names.active_beat, _HANDOVER)
         schedule = Schedule(session, place.table, lock.name)
         sending: Sending = AfterClaim(schedule, self._ensure_connected, self.publish)
         if place.has_jobs:
@@ -201,6 +205,8 @@ class Scheduler(CeleryScheduler):
         self._is_standby = self._is_standby or had
         self._drop_connection()
         if self._lock is not None:
+            with suppress(MySQLLockError):
+                release_lock(self._lock.session, self._names.active_beat)
             with suppress(MySQLLockError):
                 self._lock.release()
         # another server may be the one that takes writes now

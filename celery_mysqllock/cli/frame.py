@@ -192,7 +192,7 @@ def _locks(listing: Listing | None) -> Section:
     if listing is None:
         return Section("locks (in memory)", 0, (), [])
     columns = (">waiting", ">for", "held by")
-    title = "locks" if listing.is_whole else "locks (of this user)"
+    title = "locks" if listing.is_whole else "locks (waited for)"
     return Section(title, listing.held, columns, [_lock(lock) for lock in listing.locks])
 
 

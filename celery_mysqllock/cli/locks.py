@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.locks.listing import HeldLock
 
 _FREE = 1  # exit code of ``show`` when nobody holds the lock
-_IN_PART = "Locks of other programs are not shown: 'mysqllock doctor' says why."
+_IN_PART = "Only locks that are waited for are shown: 'mysqllock doctor' says why."
 
 
 @click.group(invoke_without_command=True)
@@ -41,8 +41,8 @@ def locks(context: click.Context, *, as_json: bool) -> None:
     Of the broker's own locks it shows that of the active beat; 'mysqllock consumers' tells of the
     others.
 
-    What is known of a holder comes from the holder itself, about half a second after it has the
-    lock, and from the server, as far as this user may see it.
+    How much is shown depends on the server and on what this user may read there: 'mysqllock
+    doctor' says what shows more.
     """
     if context.invoked_subcommand is not None:
         return
@@ -58,7 +58,8 @@ def locks(context: click.Context, *, as_json: bool) -> None:
     if listing.locks:
         _print(listing.locks)
     else:
-        echo(f"Nobody holds a lock of the namespace {namespace!r}.")
+        also = "" if listing.is_whole else " that is waited for"
+        echo(f"Nobody holds a lock of the namespace {namespace!r}{also}.")
     if not listing.is_whole:
         click.echo(_IN_PART, err=True)
 

@@ -63,6 +63,11 @@ class LockNames:
         return own_lock_name(self._short, "beat")
 
     @property
+    def active_beat(self) -> OwnLockName:
+        """The second lock of the active beat, which a program that took the first does not have."""
+        return own_lock_name(self._short, "beat", "active")
+
+    @property
     def migrate(self) -> OwnLockName:
         """The lock of the one who changes the table's shape."""
         return own_lock_name(self._short, "migrate")

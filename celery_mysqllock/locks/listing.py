@@ -2,8 +2,7 @@
 
 MySQL keeps a list in ``performance_schema``, MariaDB with ``performance_schema=ON`` and its
 instrument on, or with the plugin METADATA_LOCK_INFO. Where there is no list, or this user may not
-read it, the cards of the sessions that this user sees tell what they hold; so what is missing are
-locks that were taken less than half a second ago, and those of other programs.
+read it, only the locks are found that the sessions which this user sees are waiting for.
 """
 
 from __future__ import annotations
@@ -12,15 +11,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from celery_mysqllock.exceptions import ConnectionLost, DatabaseError, TableMissing
-from celery_mysqllock.locks.card import read_card
+from celery_mysqllock.exceptions import ConnectionLost, DatabaseError
 from celery_mysqllock.locks.holder import read_holder
 from celery_mysqllock.mysql import Statements, is_in_namespace, used_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from celery_mysqllock.locks.card import Card
     from celery_mysqllock.locks.holder import Holder
     from celery_mysqllock.mysql import Session
 
@@ -110,10 +107,9 @@ def list_locks(
     """
     visible = _sessions(session)
     tickets = _from_server(session)
-    cards = _cards(session) if tickets is None else {}
-    held = _held(tickets or ()) | {card.name: by for by, card in cards.items() if card.name}
+    held = _held(tickets or ())
     waiting = [*_waiting_in(visible), *_waiting(tickets or ())]
-    names = {name for name, _ in waiting} - held.keys()
+    names = {*also, *(name for name, _ in waiting)} - held.keys()
     held |= {name: used for name in names if (used := used_by(session, name)) is not None}
     waiters = {
         name: _waiters(name, waiting, visible)
@@ -123,7 +119,7 @@ def list_locks(
     chosen = sorted(waiters, key=lambda name: (-len(waiters[name]), name))[:limit]
     return Listing(
         tuple(
-            HeldLock(read_holder(session, held[name], name, cards.get(held[name])), waiters[name])
+            HeldLock(read_holder(session, held[name], name), waiters[name])
             for name in (sorted(chosen) if limit is None else chosen)
         ),
         is_whole=tickets is not None,
@@ -164,18 +160,13 @@ def _from_server(session: Session) -> list[_Ticket] | None:
                 return session.query(_statements[source])
         except ConnectionLost:
             raise
-        except (DatabaseError, TableMissing):
+        except DatabaseError:
             continue  # not there, or not for this user
     return None
 
 
 def _held(tickets: Iterable[_Ticket]) -> dict[str, int]:
     return {name: connection_id for name, connection_id, is_held in tickets if is_held}
-
-
-def _cards(session: Session) -> dict[int, Card]:
-    showing = session.query(_statements["with_card"])
-    return {by: card for (by,) in showing if (card := read_card(session, by)) is not None}
 
 
 def _waiting(tickets: Iterable[_Ticket]) -> Iterator[tuple[str, int]]:

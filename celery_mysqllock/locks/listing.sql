@@ -5,12 +5,11 @@ SELECT ENABLED = 'YES'
  WHERE NAME = 'wait/lock/metadata/sql/mdl'
 
 -- name: metadata_locks
--- Every named lock, who holds it and who waits for it. Cards and fences are left out.
+-- Every named lock, who holds it and who waits for it. Fences are left out.
 SELECT locks.OBJECT_NAME, threads.PROCESSLIST_ID, locks.LOCK_STATUS = 'GRANTED'
   FROM performance_schema.metadata_locks AS locks
   JOIN performance_schema.threads AS threads ON threads.THREAD_ID = locks.OWNER_THREAD_ID
  WHERE locks.OBJECT_TYPE = 'USER LEVEL LOCK'
-   AND locks.OBJECT_NAME NOT LIKE '~card:%%'
    AND locks.OBJECT_NAME NOT LIKE 'mysqllock:fence:%%'
 
 -- name: metadata_lock_info
@@ -18,21 +17,9 @@ SELECT locks.OBJECT_NAME, threads.PROCESSLIST_ID, locks.LOCK_STATUS = 'GRANTED'
 SELECT TABLE_SCHEMA, THREAD_ID, 1
   FROM information_schema.METADATA_LOCK_INFO
  WHERE LOCK_TYPE = 'User lock'
-   AND TABLE_SCHEMA NOT LIKE '~card:%%'
    AND TABLE_SCHEMA NOT LIKE 'mysqllock:fence:%%'
 
 -- name: sessions
 -- All sessions that this user sees: all there are with the PROCESS privilege, else its own.
 SELECT ID, USER, HOST, TIME, STATE, INFO
   FROM information_schema.PROCESSLIST
-
--- name: with_card
--- The sessions that this user sees and that show a card: those that hold a lock of its first byte,
--- which is a length and so never 0.
-SELECT DISTINCT session.ID
-  FROM information_schema.PROCESSLIST AS session
- CROSS JOIN (SELECT a.d + 4 * b.d + 16 * c.d AS number
-               FROM (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS a
-              CROSS JOIN (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS b
-              CROSS JOIN (SELECT 0 AS d UNION ALL SELECT 1) AS c) AS numbers
- WHERE IS_USED_LOCK(CONCAT('~card:', session.ID, ':', number)) = session.ID

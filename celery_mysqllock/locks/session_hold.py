@@ -16,10 +16,9 @@ from celery_mysqllock.exceptions import (
     LockError,
     LockLost,
 )
-from celery_mysqllock.locks.card import Card, write_card
 from celery_mysqllock.locks.clock import now
 from celery_mysqllock.locks.hold import Hold
-from celery_mysqllock.locks.holder import running_process
+from celery_mysqllock.locks.holder import NO_INTRODUCTION, introduction
 from celery_mysqllock.mysql import get_lock, used_by
 
 if TYPE_CHECKING:
@@ -35,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 # The part of session_timeout after which the server is asked for a sign of life.
 _PART = 3
-# Seconds after which a lock is worth telling others who holds it.
-_WORTH_A_CARD = 0.2
+# Seconds after which it is worth a statement to tell others what holds the lock.
+_WORTH_TELLING = 0.2
 # Seconds for an answer when the server may have freed the lock already (after SIGSTOP, say).
 _LAST_CHANCE = 1.0
 _ALL_AT_ONCE_SINCE = (10, 5, 2)  # MariaDB's RELEASE_ALL_LOCKS
@@ -76,9 +75,9 @@ class SessionHold(Hold):
         self._alive_at = taken.sent
         self._asked_at: float | None = None
         self._answer_due = 0.0
-        self._has_card = False
+        self._is_introduced = False
         self._fence: str | None = None
-        self._has_more = False  # locks beside this one: a card, a fence
+        self._has_fence = False
         self._timeout = float(pool.endpoint.session_timeout)
 
     # -- for the holder ---------------------------------------------------------------------------
@@ -118,7 +117,7 @@ class SessionHold(Hold):
         self.raise_if_lost()
         if self._fence is None:
             second = f"mysqllock:fence:{secrets.token_hex(16)}"
-            self._has_more = True
+            self._has_fence = True
             with self._asking():
                 self._take_fence(second)
             self.raise_if_lost()
@@ -159,8 +158,8 @@ class SessionHold(Hold):
         self.end()
         try:
             freed = self._line.free(self.session, self.name)
-            if self._has_more and freed:
-                self._free_more()
+            if freed and self._reuse:
+                self._clear()
         except ConnectionLost as error:
             raise LockLost(
                 f"The lock {self.name!r} was lost before its release, so somebody else may have "
@@ -178,12 +177,15 @@ class SessionHold(Hold):
         else:
             self.session.close()
 
-    def _free_more(self) -> None:
+    def _clear(self) -> None:
+        """Leave nothing on the session for the next lock."""
+        if self._is_introduced:
+            self.session.execute(NO_INTRODUCTION)
         server = self.session.server
-        if server.is_mariadb and server.version < _ALL_AT_ONCE_SINCE:
+        if self._has_fence and server.is_mariadb and server.version < _ALL_AT_ONCE_SINCE:
             self._reuse = False
-            return
-        self.session.value("SELECT RELEASE_ALL_LOCKS()")
+        elif self._has_fence:
+            self.session.value("SELECT RELEASE_ALL_LOCKS()")
 
     def drop(self) -> None:
         """As in ``Hold``: the session ends, and with it all that it holds."""
@@ -205,28 +207,21 @@ class SessionHold(Hold):
                 self._no_answer(at)
         elif at >= self._alive_at + self._timeout / _PART:
             self._ask(None)
-        elif not self._has_card and time.monotonic() > self.began + _WORTH_A_CARD:
-            self._show_card()
+        elif not self._is_introduced and time.monotonic() > self.began + _WORTH_TELLING:
+            self._introduce()
 
-    def _show_card(self) -> None:
+    def _introduce(self) -> None:
+        held = timedelta(seconds=time.monotonic() - self.began)
+        # before it is sent: a release that comes just now has to clear it
+        self._is_introduced = True
         try:
-            sql = write_card(self.session.connection_id, self._card())
+            sql = introduction(self.name, self.note, datetime.now(UTC) - held)
         except Exception:
-            # it would only tell people who holds the lock
-            self._has_card = True
+            # it would only tell people what holds the lock
             with suppress(Exception):
                 logger.exception("The lock %r is held without telling by whom", self.name)
-            return
-        self._has_more = True
-        self._has_card = self._ask(sql)
-
-    def _card(self) -> Card:
-        process = running_process()
-        held = timedelta(seconds=time.monotonic() - self.began)
-        return Card(
-            *(process.pid, process.program, process.hostname),
-            *(datetime.now(UTC) - held, self.note, self.name),
-        )
+        else:
+            self._is_introduced = self._ask(sql)
 
     def hear(self) -> bool:
         """Read what has come; False when another thread is reading."""

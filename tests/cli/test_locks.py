@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
+def url(telling_url: str) -> str:
+    """A database on a server that shows what sessions tell of themselves."""
+    return telling_url
+
+
+@pytest.fixture
 def lost() -> threading.Event:
     return threading.Event()
 

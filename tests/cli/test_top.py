@@ -113,6 +113,12 @@ def top(url: str, *words: str) -> Iterator[Terminal]:
         terminal.close()
 
 
+@pytest.fixture
+def url(telling_url: str) -> str:
+    """A database on a server that shows what sessions tell of themselves."""
+    return telling_url
+
+
 # -- one frame -------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -42,8 +43,18 @@ _numbers = itertools.count()
 @pytest.fixture(params=["mysql", "memory"])
 def make(request: pytest.FixtureRequest) -> MakeLock:
     """Makes locks of one kind; the test runs once for each kind."""
+    return _maker(request, "url")
+
+
+@pytest.fixture(params=["mysql", "memory"])
+def make_telling(request: pytest.FixtureRequest) -> MakeLock:
+    """As ``make``, on a server that shows what sessions tell of themselves."""
+    return _maker(request, "telling_url")
+
+
+def _maker(request: pytest.FixtureRequest, fixture: str) -> MakeLock:
     if request.param == "mysql":
-        url, namespace = request.getfixturevalue("url"), None
+        url, namespace = request.getfixturevalue(fixture), None
     else:
         url, namespace = "memory://", f"test{next(_numbers)}"
 
@@ -95,6 +106,19 @@ def session(url: str) -> Iterator[Session]:
     """A session with the server that holds nothing."""
     with Session(Address.parse(url)) as session:
         yield session
+
+
+@pytest.fixture
+def nobody(session: Session, url: str) -> Iterator[Session]:
+    """A session of a user without a privilege beyond its database, who may read no list."""
+    address = replace(Address.parse(url), user="nobody", password="none")  # noqa: S106 - a test's
+    session.execute("CREATE USER nobody@'%%' IDENTIFIED BY 'none'", ())
+    try:
+        session.execute(f"GRANT SELECT ON `{address.database}`.* TO nobody@'%'")
+        with Session(address) as other:
+            yield other
+    finally:
+        session.execute("DROP USER nobody@'%%'", ())
 
 
 @pytest.fixture

@@ -257,8 +257,8 @@ def test_a_with_holds_the_lock_to_its_end(make: MakeLock) -> None:
     assert not lock.locked()
 
 
-def test_a_with_that_does_not_get_the_lock_names_the_holder(make: MakeLock) -> None:
-    lock, other = make(note="report 7"), make()
+def test_a_with_that_does_not_get_the_lock_names_the_holder(make_telling: MakeLock) -> None:
+    lock, other = make_telling(note="report 7"), make_telling()
     with lock:
         time.sleep(0.7)  # the note of a lock that is held for a moment only is not told
         with pytest.raises(LockTimeout, match="report 7"):
@@ -370,8 +370,8 @@ def test_nobody_holds_a_free_lock(make: MakeLock) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-def test_the_holder_says_who_it_is(make: MakeLock, limit: int) -> None:
-    lock, other = make(note="report 7", limit=limit), make(limit=limit)
+def test_the_holder_says_who_it_is(make_telling: MakeLock, limit: int) -> None:
+    lock, other = make_telling(note="report 7", limit=limit), make_telling(limit=limit)
     before = time.time()
     with lock:
         eventually(lambda: (found := other.holder()) and found.note)

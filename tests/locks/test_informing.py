@@ -1,4 +1,4 @@
-"""What only informs people costs no lock: program names, host names, cards, logs."""
+"""What only informs people costs no lock: program names, host names, notes, logs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from celery_mysqllock.locks import holder as holders
 from celery_mysqllock.locks import session_hold
-from celery_mysqllock.locks.card import _head, read_card
 from celery_mysqllock.mysql import Address, Session
 from tests.waiting import eventually
 
@@ -30,6 +29,12 @@ def _renamed() -> Iterator[None]:
     holders._running_process.cache_clear()  # noqa: SLF001 - a process has one name
     yield
     holders._running_process.cache_clear()  # noqa: SLF001 - as above
+
+
+@pytest.fixture
+def url(telling_url: str) -> str:
+    """A database on a server that shows what sessions tell of themselves."""
+    return telling_url
 
 
 @pytest.fixture
@@ -78,39 +83,19 @@ def test_a_name_that_is_no_utf8_costs_no_lock(
     lock.release()
 
 
-@pytest.mark.parametrize("broken", ["card", "write_card"])
-def test_a_card_that_cannot_be_written_costs_no_lock(
+@pytest.mark.parametrize("broken", ["process", "introduction"])
+def test_an_introduction_that_cannot_be_written_costs_no_lock(
     broken: str, mysql_lock: MakeMySQLLock, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    if broken == "card":
+    if broken == "process":
         monkeypatch.setattr(socket, "gethostname", _fail)
     else:
-        monkeypatch.setattr(session_hold, "write_card", _fail)
+        monkeypatch.setattr(session_hold, "introduction", _fail)
     lock = mysql_lock()
     lock.acquire()
     eventually(lambda: "without telling by whom" in caplog.text)
     lock.check()
     lock.release()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [b"\xff\xfe", b"nothing", b"x\x1f" * 6, b"1\x1fa\x1fb\x1f99999999999999999\x1fd\x1fe"],
-    ids=["no UTF-8", "no parts", "too many", "no time"],
-)
-def test_a_card_of_somebody_elses_is_none(text: bytes, session: Session, url: str) -> None:
-    with Session(Address.parse(url)) as other:
-        _show(other, text)
-        assert read_card(session, other.connection_id) is None
-
-
-def _show(session: Session, text: bytes) -> None:
-    """As ``write_card``, of any bytes."""
-    pieces = [piece for byte in _head(text) + text for piece in divmod(byte, 16)]
-    for place, piece in enumerate(pieces):
-        if piece:
-            name = f"~card:{session.connection_id}:{place * 16 + piece}"
-            session.value("SELECT GET_LOCK(%s, 0)", (name,))
 
 
 class _Broken(logging.Handler):

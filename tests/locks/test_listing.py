@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,34 +11,19 @@ from celery_mysqllock.mysql import Address, Session, get_lock, own_lock_name
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from celery_mysqllock.locks.listing import HeldLock, Listing
-    from devserver import DevServer
     from tests.locks.conftest import Hold, MakeMySQLLock
 
-_INSTRUMENTED = (
-    "--performance-schema=ON",
-    "--performance-schema-instrument=wait/lock/metadata/sql/mdl=ON",
-)
+
+@pytest.fixture
+def url(telling_url: str) -> str:
+    """A database on a server that shows what sessions tell of themselves."""
+    return telling_url
 
 
 @pytest.fixture
 def namespace(url: str) -> str:
     return Address.parse(url).database
-
-
-@pytest.fixture
-def nobody(session: Session, url: str) -> Iterator[Session]:
-    """A session of a user without a privilege beyond its database, who may read no list."""
-    address = replace(Address.parse(url), user="nobody", password="none")  # noqa: S106 - a test's
-    session.execute("CREATE USER nobody@'%%' IDENTIFIED BY 'none'", ())
-    try:
-        session.execute(f"GRANT SELECT ON `{address.database}`.* TO nobody@'%'")
-        with Session(address) as other:
-            yield other
-    finally:
-        session.execute("DROP USER nobody@'%%'", ())
 
 
 def locks_by_name(session: Session, namespace: str) -> dict[str, HeldLock]:
@@ -123,34 +107,34 @@ def test_a_user_who_may_see_nothing_is_told_so(
         assert lock.holder.user is None
 
 
-def test_without_a_list_a_users_own_locks_are_found_by_their_cards(
-    nobody: Session, namespace: str, mysql_lock: MakeMySQLLock
+def test_without_a_list_only_locks_that_are_waited_for_or_asked_for_are_found(
+    nobody: Session, namespace: str, mysql_lock: MakeMySQLLock, start: Hold
 ) -> None:
-    own = mysql_lock(url=nobody.address, note="mine")
-    with own:
+    wanted, free = mysql_lock("wanted", url=nobody.address), mysql_lock("free", url=nobody.address)
+    with wanted, free:
+        start("wanted", url=nobody.address.url())
         eventually(lambda: locks_by_name(nobody, namespace))
-        (lock,) = list_locks(nobody, namespace).locks
-        assert (lock.holder.name, lock.holder.note) == (own.name, "mine")
+        assert locks_by_name(nobody, namespace).keys() == {wanted.name}
+        found = list_locks(nobody, namespace, also={free.name})
+        assert [lock.holder.name for lock in found.locks] == [free.name, wanted.name]
+        assert not found.is_whole
 
 
 def test_a_server_with_a_list_shows_what_any_program_holds(
-    start_server: Callable[..., DevServer],
+    session: Session, namespace: str, url: str
 ) -> None:
-    server = start_server(*_INSTRUMENTED)
-    with (
-        Session(Address.parse(server.url)) as session,
-        Session(Address.parse(server.url)) as other,
-    ):
-        get_lock(other, "shop:of another program", 0)
-        listing = list_locks(session, "shop")
+    name = f"{namespace}:of another program"
+    with Session(Address.parse(url)) as other:
+        get_lock(other, name, 0)
+        listing = list_locks(session, namespace)
         assert listing.is_whole
         (lock,) = listing.locks
-        assert lock.holder.name == "shop:of another program"
+        assert lock.holder.name == name
         assert lock.holder.connection_id == other.connection_id
-        session.send("DO GET_LOCK('shop:of another program', 20)")
-        (waiter,) = eventually(lambda: list_locks(other, "shop").locks[0].waiters)
+        session.send(f"DO GET_LOCK('{name}', 20)")
+        (waiter,) = eventually(lambda: list_locks(other, namespace).locks[0].waiters)
         assert waiter.connection_id == session.connection_id
-        other.value("SELECT RELEASE_LOCK('shop:of another program')")
+        other.value("SELECT RELEASE_LOCK(%s)", (name,))
         session.receive()
 
 
@@ -166,7 +150,7 @@ def test_a_limit_keeps_the_most_waited_for_and_counts_all(
 
         def listed() -> Listing | None:
             found = list_locks(session, namespace, also={beat}, limit=1)
-            return found if (found.held, found.waiters) == (3 + found.is_whole, 1) else None
+            return found if (found.held, found.waiters) == (4, 1) else None
 
         listing = eventually(listed)
     assert listing is not None

@@ -10,7 +10,6 @@ from celery_mysqllock.cli.checks.finding import ok, warning
 from celery_mysqllock.exceptions import MissingPrivilege
 from celery_mysqllock.jobs import LockNames
 from celery_mysqllock.jobs.ephemeral import table_names
-from celery_mysqllock.locks.card import read_card
 from celery_mysqllock.mysql import Statements, used_by
 
 if TYPE_CHECKING:
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
 
 _statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
-# Seconds in which who has just taken a lock has said who it is.
-_SAID = 3.0
+# Seconds in which a beat that has just become active has both of its locks.
+_ACTIVATION = 3.0
 
 
 def check_lock_holders(examined: Examined) -> Iterator[Finding]:
@@ -36,7 +35,7 @@ def check_lock_holders(examined: Examined) -> Iterator[Finding]:
         if sweeper is not None and not _is_consumer(session, table, names, sweeper):
             strangers.append(_stranger(session, names.sweeper, sweeper, _SWEEPER))
     beat = used_by(session, names.beat)
-    if beat is not None and _is_silent(session, names.beat, beat):
+    if beat is not None and not _is_beat(session, names, beat):
         strangers.append(_stranger(session, names.beat, beat, _BEAT))
     yield from strangers
     if not strangers:
@@ -46,7 +45,7 @@ def check_lock_holders(examined: Examined) -> Iterator[Finding]:
 _SWEEPER = (
     "no worker: no delayed job becomes due, and no job of a dead worker comes back, while it does"
 )
-_BEAT = "no beat that says who it is: no other beat becomes active while it does"
+_BEAT = "no beat: no beat becomes active while it does"
 
 
 def _is_consumer(session: Session, table: str, names: LockNames, connection_id: int) -> bool:
@@ -59,16 +58,16 @@ def _is_consumer(session: Session, table: str, names: LockNames, connection_id: 
     return used_by(session, names.sweeper) != connection_id
 
 
-def _is_silent(session: Session, name: str, connection_id: int) -> bool:
-    """Whether the lock's holder shows no card, and goes on not to."""
-    until = time.monotonic() + _SAID
-    while read_card(session, connection_id) is None:
-        if used_by(session, name) != connection_id:
-            return False
+def _is_beat(session: Session, names: LockNames, connection_id: int) -> bool:
+    """Whether that session has, or gets, the second lock of an active beat."""
+    until = time.monotonic() + _ACTIVATION
+    while used_by(session, names.active_beat) != connection_id:
+        if used_by(session, names.beat) != connection_id:
+            return True  # it may have ended meanwhile
         if time.monotonic() > until:
-            return True
+            return False
         time.sleep(0.1)
-    return False
+    return True
 
 
 def _stranger(session: Session, name: str, connection_id: int, what: str) -> Finding:

@@ -51,13 +51,13 @@ def check_lock_list(examined: Examined) -> Iterator[Finding]:
     elif examined.session.server.is_mariadb:
         yield ok(
             "lock list",
-            "none: of locks 'mysqllock locks' shows those that this user's own sessions tell of",
+            "none: 'mysqllock locks' shows only locks that are waited for",
             "INSTALL SONAME 'metadata_lock_info' shows all.",
         )
     else:
         yield ok(
             "lock list",
-            "none for this user: 'mysqllock locks' shows what its own sessions tell of",
+            "none for this user: 'mysqllock locks' shows only locks that are waited for",
             "GRANT SELECT ON performance_schema.* TO this user shows all.",
         )
 
