@@ -1,8 +1,8 @@
 """MySQL or MariaDB as Celery's lock and broker.
 
 Importing the package makes ``mysql://`` a broker URL that Celery and kombu understand, and hides
-the passwords of URLs where Celery shows its settings. kombu has no entry point for transports; its
-table of aliases is the way that it documents.
+the passwords of URLs wherever Celery shows its settings. kombu has no entry point for transports;
+it documents its table of aliases instead.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ __all__ = [
 # through the room that prepares Celery's worker, in case this process is one
 TRANSPORT_ALIASES.setdefault("mysql", "celery_mysqllock.worker:Transport")
 if "celery" in sys.modules:
-    # a program without Celery, such as pytest by the plugin, does not load it for that
+    # a program without Celery, such as pytest with the plugin, does not load it
     import_module("celery_mysqllock.redaction")
 
-# Imported when first asked for, so that a program that only publishes loads no lock and vice versa.
+# Imported on first use, so that a program that only publishes does not load locks, and vice versa.
 _LAZY = {
     "MySQLLock": "celery_mysqllock.locks",
     "SingleInstanceTask": "celery_mysqllock.tasks",

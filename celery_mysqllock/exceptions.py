@@ -1,6 +1,6 @@
-"""Every error that celery-mysqllock raises, as one tree.
+"""The exceptions of celery-mysqllock, as one tree.
 
-The first line of a class's docstring is its message when it is raised without one.
+The first line of a class's docstring is the default message.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class DatabaseError(MySQLLockError):
     """The server refused a statement.
 
     Attributes:
-        is_passing: Whether the same statement may well succeed later, with nothing changed.
+        is_passing: Whether the same statement may succeed later without a change.
     """
 
     is_passing = False
@@ -43,11 +43,11 @@ class CannotConnect(DatabaseError, ConnectionError):
 
 
 class ConnectionLost(DatabaseError, ConnectionError):
-    """The session with the server has ended; what it held (locks, a transaction) is gone."""
+    """The session with the server has ended; its locks and its transaction are gone."""
 
 
 class UnsuitableServer(DatabaseError):
-    """The server is none that this works with. Use MySQL 5.7, MariaDB 10.4, or a later one."""
+    """This server is not supported. Use MySQL 5.7, MariaDB 10.4, or a later version."""
 
 
 class LoginRefused(DatabaseError):
@@ -79,31 +79,31 @@ class TransientError(DatabaseError):
 
 
 class RowsLocked(TransientError):
-    """Somebody else's transaction, or a LOCK TABLES or ALTER TABLE, has locked what this needs."""
+    """Another transaction, or a LOCK TABLES or ALTER TABLE, has locked what the statement needs."""
 
 
 class Interrupted(DatabaseError):
-    """Somebody ended the statement with KILL QUERY; the session lives on."""
+    """The statement was ended by KILL QUERY; the session goes on."""
 
     is_passing = True
 
 
 class StatementTimeout(DatabaseError):
-    """The server's limit on statement time ended the statement."""
+    """The statement ran into the server's limit on statement time."""
 
     is_passing = True
 
 
 class InvalidText(DatabaseError):
-    """The text cannot be stored: it has half of a surrogate pair in it."""
+    """The text cannot be stored: it contains half of a surrogate pair."""
 
 
 class NoSuchSession(DatabaseError):
-    """The session that was to be ended has ended already."""
+    """The session that was to be killed has already ended."""
 
 
 class DuplicateKey(DatabaseError):
-    """The table has a row with this value of a unique index already."""
+    """The table already has a row with this value of a unique index."""
 
 
 class MessageTooLarge(DatabaseError):
@@ -111,7 +111,7 @@ class MessageTooLarge(DatabaseError):
 
 
 class AlreadyDone(DatabaseError):
-    """What the statement makes is there already."""
+    """What the statement creates already exists."""
 
 
 class ServerFull(DatabaseError):
@@ -132,23 +132,23 @@ class LockError(MySQLLockError):
 
 
 class LockTimeout(LockError):
-    """Somebody else held the lock for the whole wait."""
+    """The lock was held by another session for the whole wait."""
 
 
 class LockLost(LockError):
-    """The session that held the lock has ended, so somebody else may hold it now."""
+    """The session that held the lock has ended, so another one may hold it now."""
 
 
 class LockNotOwned(LockError):
-    """The lock is not held by this object, so it cannot release it."""
+    """This object does not hold the lock, so it cannot release it."""
 
 
 class OtherInstanceError(LockError):
     """Another instance of this task is running.
 
     Attributes:
-        name: The full name of the lock that it holds.
-        holder: Who holds it (``celery_mysqllock.locks.Holder``), None where nobody can tell.
+        name: The full name of the lock that the other instance holds.
+        holder: The other instance (``celery_mysqllock.locks.Holder``), None if it is unknown.
     """
 
     def __init__(
@@ -179,17 +179,17 @@ class TableMissing(JobTableError, DatabaseError):
 
 
 class TableGone(TableMissing):
-    """A table is not there: renamed for a moment, or never made (mysqllock migrate makes it)."""
+    """A table does not exist: it is being renamed, or was never made (run mysqllock migrate)."""
 
     is_passing = True
 
 
 class TableMismatch(JobTableError, DatabaseError):
-    """A table of that name exists but has another shape; nothing was changed."""
+    """A table of that name exists but has another definition; nothing was changed."""
 
 
 class TransactionError(JobTableError):
-    """The job cannot be a part of the transaction, so nothing was stored."""
+    """The job cannot be part of the transaction, so nothing was stored."""
 
 
 class UnroutableMessage(JobTableError):
@@ -197,22 +197,22 @@ class UnroutableMessage(JobTableError):
 
 
 class ExchangeMismatch(JobTableError):
-    """The exchange has another type."""
+    """The exchange exists with another type."""
 
 
 class InvalidJob(JobTableError):
-    """The row holds no message that can run."""
+    """The row does not contain a message that can run."""
 
 
 class JobExists(JobTableError):
-    """There is a job with this unique key already, so none was stored.
+    """A job with this unique key already exists, so none was stored.
 
     ``apply_async`` catches it and returns the other job's ``AsyncResult``.
 
     Attributes:
         job_id: The id of the other job's row.
-        task_id: The id of its task, None where it is derived from the row.
-        created_at: When it was stored, on the server's clock in UTC.
+        task_id: Its task id, None if it is derived from the row.
+        created_at: When it was stored, by the server's clock, in UTC.
     """
 
     def __init__(

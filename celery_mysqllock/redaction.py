@@ -1,4 +1,4 @@
-"""Hides the passwords of URLs where Celery shows its settings: reports, ``inspect``, Flower."""
+"""Hides the passwords of URLs wherever Celery shows its settings: reports, ``inspect``, Flower."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from celery.app import utils as celery_settings
 
 _MASK = "*" * 8
-# Up to the last "@" before the next URL of a list: a password that should have been
-# percent-encoded is one too.
+# Up to the last "@" before the next URL of a list, so that a password that is not percent-encoded,
+# as it should be, is hidden too.
 _OURS = re.compile(r"(mysql://[^:@/\s]*):(?:(?![;,\s]\s?\w{1,20}://).)*@", re.DOTALL)
 _OTHERS = re.compile(r"(://[^:@/?#\s]*):[^/?#\s;,]*@")
 
 
 def hide_passwords(value: Any) -> Any:  # noqa: ANN401 - a setting may be anything
-    """The value of a setting, without the passwords of the URLs that are in it, however deep."""
+    """Return the value of a setting without the passwords of URLs in it, at any depth."""
     if isinstance(value, str):
         return _OTHERS.sub(rf"\1:{_MASK}@", _OURS.sub(rf"\1:{_MASK}@", value))
     if isinstance(value, Mapping):
@@ -30,10 +30,10 @@ def hide_passwords(value: Any) -> Any:  # noqa: ANN401 - a setting may be anythi
 
 
 def hide_in_settings() -> None:
-    """Have Celery hide the passwords of all URLs in its settings.
+    """Make Celery hide the passwords of all URLs in its settings.
 
-    It knows the names of some of its own, and only without a namespace before them: it shows
-    ``mysqllock_url`` and ``CELERY_BROKER_URL`` as they are.
+    By itself it hides some settings of its own, unless their names have a namespace: it shows
+    ``mysqllock_url`` and ``CELERY_BROKER_URL`` with their passwords.
     """
     inner = celery_settings.filter_hidden_settings
     if hasattr(inner, "__wrapped__"):
@@ -47,11 +47,11 @@ def hide_in_settings() -> None:
 
 
 def hide_in_stats() -> None:
-    """Have a worker hide the passwords of its broker's other URLs in ``inspect stats``.
+    """Make a worker hide the passwords of its broker's alternate URLs in ``inspect stats``.
 
-    Celery before 5.7 takes out the password of the first only.
+    Celery before 5.7 hides that of the first URL only.
     """
-    # only a worker has loaded it
+    # loaded in a worker only
     module = sys.modules.get("celery.worker.consumer.connection")
     if module is None or hasattr(module.Connection.info, "__wrapped__"):
         return

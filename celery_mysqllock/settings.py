@@ -1,4 +1,4 @@
-"""The settings, each with its default and what it allows, read and checked once at start."""
+"""All settings, with defaults and allowed values, checked once at the start."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TABLE_NAME = "a table's name: up to 45 letters, digits, '_' or '$', not beginni
 
 
 def check_identifier(setting: str, value: object) -> str:
-    """Return the value if it can stand in SQL as the name of a table.
+    """Return the value if it is a valid name of the job table.
 
-    45 characters at most leave room for the tables beside it, ``<table>_ephemeral_messages``,
-    in MySQL's limit of 64.
+    At most 45 characters, so that the names of the other tables, ``<table>_ephemeral_messages``,
+    stay below MySQL's limit of 64.
 
     Raises:
-        SettingsError: It cannot; the message names the setting.
+        SettingsError: It is not; the message names the setting.
     """
     if _is_identifier(value):
         return str(value)
@@ -37,9 +37,9 @@ def check_identifier(setting: str, value: object) -> str:
 
 
 def duration(value: object) -> float | None:
-    """The seconds that ``"7d"``, ``"90s"`` or a number above 0 stands for, None for none.
+    """Return the seconds of ``"7d"``, ``"90s"`` or a number above 0; None for anything else.
 
-    About 300 years are the most: the times of MySQL go no further back.
+    The most is about 300 years: MySQL's times go no further back.
     """
     seconds: float = 0
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -50,10 +50,10 @@ def duration(value: object) -> float | None:
 
 
 def answer_time(session_timeout: float) -> float:
-    """Seconds in which the server has to answer a statement that does not wait, 8 to 15.
+    """Return the seconds in which a statement that does not wait must be answered, 8 to 15.
 
-    Fewer than ``session_timeout``, so that a consumer that nobody answers connects again before its
-    jobs go to others; more than the waits for locks that a session sets.
+    Less than ``session_timeout``, so that a consumer that gets no answer reconnects before its jobs
+    go to others; more than the lock wait timeouts that a session sets.
     """
     return min(15.0, max(8.0, session_timeout / 3))
 
@@ -109,9 +109,9 @@ class LockSettings:
         namespace: The first part of each lock's name, None for the database's name. Two
             applications on one server never meet unless they share it.
         session_timeout: Whole seconds after which the server frees the locks of a host that has
-            vanished from the network. The session is kept alive three times in this time.
+            vanished from the network. A session sends a keep-alive three times in this period.
         allow_multi_primary: Whether a server that is one of several primaries (Galera, Group
-            Replication) may keep the locks, which hold on that one server only.
+            Replication) may keep the locks, which are valid on that one server only.
     """
 
     url: str | None = _setting(
@@ -129,8 +129,8 @@ class BeatSettings:
     """How ``celery beat -S mysqllock`` works; each name begins with ``mysqllock_beat_``.
 
     Attributes:
-        catch_up: Seconds for which a tick is sent late when no beat could send it in time. What is
-            older is left out, save the last tick of each task.
+        catch_up: How many seconds late a tick is still sent when no beat could send it in time.
+            Older ticks are skipped, except the last one of each task.
     """
 
     catch_up: float = _setting(60.0, "seconds from 0 to 86400", _is_number(0, 86400))
@@ -142,33 +142,33 @@ class BrokerSettings:
 
     Attributes:
         table: The job table's name.
-        create_table: Whether a missing job table is made on first use. An existing table is never
-            changed on first use; ``celery -A app mysqllock migrate`` does that.
-        text_task: The task that gets a row's text as its only argument when the text is no JSON
-            job, or a dict with such a task for each queue; None keeps such rows as dead.
-        legacy_lock: The exact name of the lock (``GET_LOCK``) round which older programs take jobs
-            from the same table with SELECT and UPDATE. Claims take it too, so that no job is taken
-            twice; None where there are no such programs.
-        polling_interval: Seconds after which a job is found that was inserted by a program that
-            does not ring. One consumer of the fleet looks, whatever its size.
-        claim_limit: Most jobs that one statement claims.
-        claim_method: ``skip_locked``, ``two_steps`` (on MariaDB faster), ``compare_and_set`` for
-            servers without SKIP LOCKED, or ``auto`` for the fastest that the server can.
-        namespace: Whose table it is. The table remembers it, and programs with another one are
-            refused; ``migrate`` changes it while no worker lives.
-        session_timeout: As for locks; after it a vanished host's jobs go back to the queue.
-        unroutable: What becomes of a task that no queue takes: ``raise`` an error where it is
-            sent, or ``log`` one, once for each exchange and routing key, and drop it.
-        max_deliveries: A job that has begun so often, and whose worker has died or has given it
-            back each time, becomes dead; 0 for no limit.
-        retention: For how long acked jobs are kept as finished, such as ``"7d"``, ``"12h"`` or a
+        create_table: Whether a missing job table is created on first use. An existing table is
+            never changed on first use; ``celery -A app mysqllock migrate`` does that.
+        text_task: The task that receives a row's text as its only argument when the text is not a
+            JSON job, or a dict with such a task for each queue; None marks such rows as dead.
+        legacy_lock: The exact name of the lock (``GET_LOCK``) that older programs hold while they
+            take jobs from the same table with SELECT and UPDATE. Claims acquire it too, so that no
+            job is taken twice; None if there are no such programs.
+        polling_interval: Seconds after which a job is found that another program has inserted
+            without ringing. One consumer of the fleet polls, whatever its size.
+        claim_limit: The most jobs that one statement claims.
+        claim_method: ``skip_locked``, ``two_steps`` (faster on MariaDB), ``compare_and_set`` for
+            servers without SKIP LOCKED, or ``auto`` for the fastest that the server supports.
+        namespace: The owner of the table. The table stores it and refuses programs with another
+            one; ``migrate`` changes it while no worker is alive.
+        session_timeout: As for locks; after it the jobs of a vanished host go back to the queue.
+        unroutable: What happens to a task that no queue takes: ``raise`` an error to the sender, or
+            ``log`` one, once for each exchange and routing key, and drop it.
+        max_deliveries: A job that has started this many times, and whose worker died or returned it
+            each time, becomes dead; 0 for no limit.
+        retention: How long acknowledged jobs are kept as finished, such as ``"7d"``, ``"12h"`` or a
             number of seconds; None deletes them at once.
-        unknown_task_grace: For how long a job whose task a worker does not know is left to other
-            workers, such as ``"10m"`` or a number of seconds, before it is dead; None for not at
+        unknown_task_grace: How long a job is left to other workers when a worker does not know its
+            task, such as ``"10m"`` or a number of seconds, before it becomes dead; None for not at
             all.
-        recovery_grace: Seconds for which a consumer must have been seen dead before its jobs go
-            back to the queue, so that a mere reconnect doubles nothing.
-        unpacked_limit: Most bytes that a compressed body may unpack to; the job of a larger one
+        recovery_grace: Seconds for which a consumer must have been dead before its jobs go back to
+            the queue, so that a reconnect does not run a job twice.
+        unpacked_limit: The most bytes that a compressed body may unpack to; a job with a larger one
             becomes dead.
     """
 
@@ -214,28 +214,28 @@ class BrokerSettings:
 
     @property
     def retention_seconds(self) -> float:
-        """For how many seconds acked jobs are kept, 0 for not at all."""
+        """Seconds for which acknowledged jobs are kept, 0 for not at all."""
         return duration(self.retention) or 0.0
 
     @property
     def unknown_task_seconds(self) -> float:
-        """For how many seconds jobs of unknown tasks are left to others, 0 for not at all."""
+        """Seconds for which jobs of unknown tasks are left to other workers, 0 for not at all."""
         return duration(self.unknown_task_grace) or 0.0
 
 
 def read_settings(
     kind: type[S], values: Mapping[str, Any], *, source: str, ignore: frozenset[str] = frozenset()
 ) -> S:
-    """Check the values and make settings of that kind of them.
+    """Check the values and return them as settings.
 
     Args:
         kind: ``LockSettings``, ``BeatSettings`` or ``BrokerSettings``.
-        values: What the user has set, by name.
-        source: How a name is spelled for the user, such as ``mysqllock_{name}``.
-        ignore: Names that belong to somebody else.
+        values: The user's values, by name.
+        source: How the user spells a name, such as ``mysqllock_{name}``.
+        ignore: Names of settings that are not ours.
 
     Raises:
-        SettingsError: A name is unknown or a value not allowed; the message says what is.
+        SettingsError: A name is unknown or a value is not allowed; the message lists what is.
     """
     known = {known.name: known for known in fields(kind)}
     for name, value in values.items():

@@ -9,8 +9,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from celery_mysqllock.mysql.green import has_data, has_eventlet
-from celery_mysqllock.mysql.threads import start_thread
+from celery_mysqllock.mysql.threads import has_data, has_eventlet, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -20,8 +20,7 @@ from celery_mysqllock.mysql.named_lock import (
 )
 from celery_mysqllock.mysql.server import Server
 from celery_mysqllock.mysql.session import Session, open_first
-from celery_mysqllock.mysql.statements import Statements
-from celery_mysqllock.mysql.text import storable
+from celery_mysqllock.mysql.statements import Statements, storable
 from celery_mysqllock.mysql.tls import Tls
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Where a database is and who logs in: the mysql:// URL, parsed and checked."""
+"""The address of a database and the login for it: a mysql:// URL, parsed and checked."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from celery_mysqllock.mysql.tls import Tls
 DEFAULT_PORT = 3306
 DEFAULT_CONNECT_TIMEOUT = 5.0
 _FORM = "mysql://user:password@host:3306/database"
-#: The options of MySQL's clients that have them give the password to a server that asks for it in
-#: a way that an impostor could read: in clear text, or encrypted with a key of the server's own.
+#: Options of MySQL's clients that send the password in a way that an impostor could read: in clear
+#: text, or encrypted with a key that the server sends.
 CLEARTEXT, SERVER_KEY = "enable-cleartext-plugin", "get-server-public-key"
 _QUERY_OPTIONS = ("connect_timeout", "unix_socket", "login_method")
 _TLS_OPTIONS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_mode")
@@ -27,14 +27,15 @@ class Address:
     Attributes:
         host: Name or address of the server.
         database: The database (schema) to use.
-        user: Who logs in.
+        user: The user that logs in.
         password: The user's password, empty for none.
         port: TCP port.
-        unix_socket: Path of a socket file; when given, host and port are not used.
+        unix_socket: Path of a socket file, which replaces host and port.
         connect_timeout: Seconds to wait for a connection.
-        tls: How the connection is encrypted; None for if the server can, but not on a socket file.
-        login_method: ``CLEARTEXT`` or ``SERVER_KEY`` to trust a server in that way which has not
-            been verified; None to refuse it.
+        tls: How the connection is encrypted; None encrypts if the server can, except on a socket
+            file.
+        login_method: ``CLEARTEXT`` or ``SERVER_KEY`` to send the password in that way to a server
+            that was not verified; None to refuse.
     """
 
     host: str
@@ -52,12 +53,12 @@ class Address:
         """Read ``mysql://user:password@host:port/database``.
 
         Reserved characters in user, password and database are percent-encoded, as in any URL.
-        The query may hold ``unix_socket`` (a path), ``connect_timeout`` (seconds, else what the
-        caller says), ``login_method``, and ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``
-        as MySQL's own clients take them; see ``Tls``.
+        The query may contain ``unix_socket`` (a path), ``connect_timeout`` (seconds; default: the
+        argument), ``login_method``, and ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key`` as
+        MySQL's clients take them; see ``Tls``.
 
         Raises:
-            SettingsError: The URL is not of this form; the message never holds the password.
+            SettingsError: The URL has another form; the message never contains the password.
         """
         try:
             parts = urlsplit(url)
@@ -87,10 +88,10 @@ class Address:
         return address.checked().with_options(options).checked()
 
     def checked(self) -> Address:
-        """The address itself, when it names a user and a database.
+        """Return the address.
 
         Raises:
-            SettingsError: It does not.
+            SettingsError: It names no user or database, or has a wrong login method.
         """
         for part, value in (("user", self.user), ("database", self.database)):
             if not value:
@@ -107,7 +108,7 @@ class Address:
         return self
 
     def with_options(self, options: dict[str, str]) -> Address:
-        """The address with the options of a URL's query.
+        """Return the address with the options of a URL's query.
 
         Raises:
             SettingsError: An option is unknown or has a value that is not allowed.
@@ -137,16 +138,16 @@ class Address:
         )
 
     def with_tls(self, tls: Tls | None) -> Address:
-        """The address, encrypted in that way unless its URL has said how."""
+        """Return the address with this encryption, unless its URL has one."""
         return self if self.tls else replace(self, tls=tls)
 
     @property
     def effective_tls(self) -> Tls:
-        """``tls``, or what stands for None."""
+        """``tls``, or its default."""
         return self.tls or Tls("DISABLED" if self.unix_socket else "PREFERRED")
 
     def url(self) -> str:
-        """The URL with the password in it, for a child process's environment only."""
+        """Return the URL with the password, for a child process's environment only."""
         return self._url(quote(self.password, safe=""))
 
     def __str__(self) -> str:
@@ -169,10 +170,10 @@ class Address:
 
 
 def _check_cut(parts: SplitResult) -> None:
-    """Refuse a URL that was cut within the password, a piece of which would pass for a host.
+    """Refuse a URL that is split within the password, so that part of that became the host.
 
     Raises:
-        ValueError: It was: the "@" behind the password is in a later part.
+        ValueError: The "@" after the password is in a later part.
     """
     is_whole = parts.username and parts.path.strip("/")
     if "@" in parts.path + parts.fragment + ("" if is_whole else parts.query):

@@ -1,4 +1,4 @@
-"""The one place where the driver's errors become ours."""
+"""Translates the driver's errors into ours, in this one place."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from celery_mysqllock import exceptions
 if TYPE_CHECKING:
     from celery_mysqllock.mysql.address import Address
 
-# What the driver raises where it reads what is no answer of a MySQL server: a proxy's page, zeros,
-# a packet cut short; or where another thread has closed the connection under it.
-_NONSENSE = (
+# The driver raises these when it reads something that no MySQL server sends (a proxy's page, zeros,
+# half a packet), or when another thread has closed the connection.
+_MALFORMED = (
     *(struct.error, AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError),
 )
-# Everything that the driver and the socket below it raise. RuntimeError: PyMySQL's way to say
-# that an authentication plugin needs a package; eventlet's that another greenlet reads already.
-DRIVER_ERRORS = (Error, OSError, RuntimeError, *_NONSENSE)
-# Codes of client libraries and of proxies, whatever they mean: the way to the server is disturbed.
-_FROM_THE_WAY = (range(2000, 3000), range(9000, 9100))
+# All errors of the driver and its socket. RuntimeError: PyMySQL raises it when an authentication
+# plugin needs a package, eventlet when another greenlet is reading.
+DRIVER_ERRORS = (Error, OSError, RuntimeError, *_MALFORMED)
+# Codes of client libraries and of proxies: whatever they mean, the connection has failed.
+_OF_CONNECTION = (range(2000, 3000), range(9000, 9100))
 
 _OF_IDS = re.compile(r"for key '(\S+\.)?PRIMARY'\W*$")
 
@@ -44,10 +44,10 @@ _BY_CODE: dict[int, type[exceptions.MySQLLockError]] = {
         exceptions.ReadOnlyServer: (1290, 1792, 1836),
         exceptions.ConnectionLost: (
             *(1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 3169, 4031),
-            # a server without its cluster (Galera; Group Replication at a COMMIT) answers nobody
+            # a server that has lost its cluster (Galera; Group Replication at a COMMIT)
             *(1047, 3100, 3101),
         ),
-        # 1020 and 1412: a row, or the table's shape, is another one than at the transaction's start
+        # 1020 and 1412: a row, or the table's definition, has changed since the transaction began
         exceptions.TransientError: (1020, 1213, 1412, 3058),
         exceptions.RowsLocked: (1205, 3572),
         exceptions.Interrupted: (1317,),
@@ -66,17 +66,17 @@ _BY_CODE: dict[int, type[exceptions.MySQLLockError]] = {
 
 
 def translate(error: Exception, address: Address) -> exceptions.MySQLLockError:
-    """Turn an error of the driver into one of ours that says what to do.
+    """Return our error for one of the driver's; its message says what to do.
 
     Args:
         error: One of ``DRIVER_ERRORS``.
-        address: The database in question; named in the message, without its password.
+        address: The database, which the message names without its password.
     """
     if isinstance(error, RuntimeError) and "package is required" in str(error):
         return exceptions.LoginRefused(_sentence(exceptions.LoginRefused, address, str(error)))
     if isinstance(error, (InterfaceError, OSError, RuntimeError)):
         return exceptions.ConnectionLost(_sentence(exceptions.ConnectionLost, address, str(error)))
-    if nonsense(error):
+    if is_malformed_answer(error):
         detail = f"the answer makes no sense ({type(error).__name__}: {error})"
         return exceptions.ConnectionLost(_sentence(exceptions.ConnectionLost, address, detail))
     code, text = (*error.args, "", "")[:2]
@@ -86,10 +86,10 @@ def translate(error: Exception, address: Address) -> exceptions.MySQLLockError:
     return kind(_sentence(kind, address, f"error {code}: {text}"))
 
 
-def nonsense(error: BaseException) -> bool:
-    """Whether the driver could not make sense of what it read."""
+def is_malformed_answer(error: BaseException) -> bool:
+    """Whether the driver could not parse what it read."""
     from_driver = isinstance(error, (InternalError, OperationalError))
-    return isinstance(error, _NONSENSE) or (
+    return isinstance(error, _MALFORMED) or (
         (from_driver or type(error) is Error) and not _code_of(error)
     )
 
@@ -100,18 +100,18 @@ def _code_of(error: BaseException) -> int:
 
 
 def _of_unknown(code: object) -> type[exceptions.MySQLLockError]:
-    is_from_the_way = any(code in codes for codes in _FROM_THE_WAY)
-    return exceptions.ConnectionLost if is_from_the_way else exceptions.DatabaseError
+    is_of_connection = any(code in codes for codes in _OF_CONNECTION)
+    return exceptions.ConnectionLost if is_of_connection else exceptions.DatabaseError
 
 
 def is_duplicate_key(error: BaseException) -> bool:
-    """Whether the error, of any driver or wrapped by SQLAlchemy or Django, is the server's 1062."""
+    """Whether this is error 1062, from any driver, or wrapped by SQLAlchemy or Django."""
     arguments = getattr(error, "orig", error).args
     return bool(arguments) and arguments[0] == ER.DUP_ENTRY
 
 
 def is_about_ids(error: BaseException) -> bool:
-    """Whether a duplicate key is one that the server has given itself: MySQL has no other left."""
+    """Whether a duplicate key is an AUTO_INCREMENT: MySQL says so when no id is left."""
     return _OF_IDS.search(str(getattr(error, "orig", error))) is not None
 
 

@@ -20,7 +20,7 @@ from celery_mysqllock.exceptions import (
     UnsuitableServer,
 )
 from celery_mysqllock.mysql import driver, preparation
-from celery_mysqllock.mysql.errors import DRIVER_ERRORS, nonsense, translate
+from celery_mysqllock.mysql.errors import DRIVER_ERRORS, is_malformed_answer, translate
 from celery_mysqllock.mysql.server import Server
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ class Link:
         translated = translate(error, self.address)
         if isinstance(translated, ConnectionLost):
             connection = self._connection
-            if connection is not None and nonsense(error):
+            if connection is not None and is_malformed_answer(error):
                 # Nobody knows where its answers begin.
                 driver.close_socket(connection)
             self.close()

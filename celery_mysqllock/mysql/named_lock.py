@@ -1,4 +1,4 @@
-"""The server's named locks: their names, and GET_LOCK and its kin with every answer checked."""
+"""The server's named locks: their names, and GET_LOCK and the like with each answer checked."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.mysql.session import Session
 
-#: The longest name that MySQL takes (error 4163, 3057 on 5.7); MariaDB takes 192 bytes.
+#: Characters of the longest name that MySQL takes (error 4163, 3057 on 5.7); MariaDB: 192 bytes.
 NAME_LIMIT = 64
 _HASH_LENGTH = 16
-# So many answers of one statement; MySQL and MariaDB have a limit of 4096 columns.
+# Locks asked about in one statement; MySQL and MariaDB allow 4096 columns.
 _COLUMNS = 500
-# In a name of ``lock_name`` it stands in front of a hash only.
+# A name of ``lock_name`` contains it only in front of a hash.
 _OWN = "~"
-# of ASCII alone: SQL that makes these names has no other way to do the same
+# ASCII only, as SQL that makes these names can do no more
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _PLAIN = re.compile(r"[a-z0-9_.:@/+=,{}\[\]()<>!?*#%&|~^ -]+")
 
 
 class OwnLockName(str):
-    """The full name of a lock of this library's own; ``lock_name`` leaves it as it is."""
+    """The full name of a lock of this library; ``lock_name`` returns it unchanged."""
 
     __slots__ = ()
 
 
 def lock_name(namespace: str, *parts: str) -> str:
-    """Name a lock so that MySQL and MariaDB agree on which names are equal.
+    """Return a lock's name, such that MySQL and MariaDB agree on which names are equal.
 
-    The parts are joined by ``:`` behind the namespace. MySQL ignores case and accents in lock
-    names and MariaDB does not; so a name that is too long, or not lower-case ASCII, keeps a
-    readable beginning and gets a hash of the exact text behind ``~``.
+    It is the namespace and the parts, joined by ``:``. MySQL ignores case and accents in lock
+    names and MariaDB does not: a name that is too long, or not lower-case ASCII, is cut to a
+    readable beginning, followed by ``~`` and a hash of the exact text.
 
     Raises:
         LockError: A part is empty.
@@ -55,10 +55,10 @@ def lock_name(namespace: str, *parts: str) -> str:
 
 
 def own_lock_name(*parts: str) -> OwnLockName:
-    """Name a lock of this library's own; no name of ``lock_name`` is equal to it.
+    """Return the name of a lock of this library; no name of ``lock_name`` is equal to it.
 
     Raises:
-        ValueError: The parts are not plain, or too long.
+        ValueError: The parts have other characters than ``[a-z0-9_.:~-]``, or are too long.
     """
     name = _OWN + ":".join(parts)
     if len(name) > NAME_LIMIT or not re.fullmatch(r"[a-z0-9_.:~-]+", name):
@@ -67,12 +67,12 @@ def own_lock_name(*parts: str) -> OwnLockName:
 
 
 def is_own_lock(name: str) -> bool:
-    """Whether a lock of that full name is one of this library's own."""
+    """Whether this is the full name of a lock of this library."""
     return name.startswith(_OWN)
 
 
 def gate_name(lock: str) -> str:
-    """The name of the lock in front of the slots of that lock, readable as far as there is room."""
+    """Return the name of the lock that guards a lock's slots, as readable as the limit allows."""
     mark = f"{_OWN}gate"
     if len(lock) + len(mark) <= NAME_LIMIT:
         return lock + mark
@@ -81,9 +81,9 @@ def gate_name(lock: str) -> str:
 
 
 def is_in_namespace(name: str, namespace: str) -> bool:
-    """Whether that is the full name of a lock of the namespace.
+    """Whether this is the full name of a lock of the namespace.
 
-    Namespaces that differ in what ``lock_name`` cannot keep only, such as case, look the same.
+    Namespaces that differ only in what ``lock_name`` cannot keep, such as case, look the same.
     """
     exact = f"{namespace}:"
     return name.startswith((exact, _readable(exact)))
@@ -94,7 +94,7 @@ def _readable(exact: str) -> str:
 
 
 def get_lock(session: Session, name: str, wait: float) -> bool:
-    """Take the lock for the session, waiting up to so many seconds in the server's own line.
+    """Acquire the lock for the session; wait up to ``wait`` seconds in the server's queue.
 
     Args:
         session: The session that will hold it.
@@ -102,7 +102,7 @@ def get_lock(session: Session, name: str, wait: float) -> bool:
         wait: Seconds, zero or more. Rounded up to whole seconds: MySQL rounds 0.3 to 0.
 
     Returns:
-        True when the session has the lock, False when the time is over.
+        True if the session has the lock, False if the time is over.
 
     Raises:
         LockError: The server answered NULL, which is an error and not "busy".
@@ -120,7 +120,7 @@ def get_lock(session: Session, name: str, wait: float) -> bool:
 
 
 def release_lock(session: Session, name: str) -> bool:
-    """Give the lock back; True when the session held it.
+    """Release the lock; return whether the session held it.
 
     A RELEASE_LOCK that was killed (error 1317) has released nothing, so it is sent again.
 
@@ -135,12 +135,12 @@ def release_lock(session: Session, name: str) -> bool:
 
 
 def used_by(session: Session, name: str) -> int | None:
-    """The connection id of the session that holds the lock, None when it is free."""
+    """Return the connection id of the session that holds the lock, None when it is free."""
     return session.number("SELECT IS_USED_LOCK(%s)", name)
 
 
 def free_among(session: Session, names: Sequence[str]) -> list[str]:
-    """Those of the locks that nobody holds, with one statement for every few hundred.
+    """Return the locks that are free, asking about 500 in one statement.
 
     Raises:
         LockError: The server answered NULL, which says neither yes nor no.

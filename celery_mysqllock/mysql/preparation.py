@@ -1,4 +1,4 @@
-"""What a session sets for itself, so that no default of a server changes what statements do."""
+"""The variables that a session sets, so that no default of a server changes what statements do."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from celery_mysqllock.mysql.server import Server
 
-#: Seconds that a statement waits for a row, and for a table that somebody alters or has locked.
-#: Both are shorter than ``Session.patience``: an answer of the server names the cause.
+#: Seconds that a statement waits for a row, and for a table that another session alters or locks.
+#: Both are shorter than ``Session.patience``, so that the server's error names the cause.
 ROW_LOCK_WAIT, TABLE_LOCK_WAIT = 3, 5
 
 # Gap locks of the default REPEATABLE READ would make consumers wait for each other.
 _TRANSACTIONS = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
 _UNLIMITED = 18_446_744_073_709_551_615
 
-# Without these a confirmed job may not be stored, or a statement means something else.
+# Without these a confirmed job may not be stored, or a statement has another meaning.
 _VITAL = {
     "autocommit": "1",
     "time_zone": "'+00:00'",
@@ -23,7 +23,7 @@ _VITAL = {
     "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
 }
 _EVERYWHERE = {
-    # 'CHAIN' begins a transaction behind each COMMIT, which nobody commits.
+    # 'CHAIN' begins a transaction after each COMMIT, which is never committed.
     "completion_type": "'NO_CHAIN'",
     "sql_safe_updates": "0",
     "sql_auto_is_null": "0",
@@ -36,14 +36,14 @@ _EVERYWHERE = {
 
 
 def statements(server: Server) -> tuple[str, list[str]]:
-    """The SQL that a new session runs.
+    """Return the SQL that a new session runs.
 
     Args:
-        server: What was logged in to.
+        server: The session's server.
 
     Returns:
-        What every server takes from every user; and the rest, each of which a server that does not
-        know the variable may refuse.
+        The statements that every server accepts from every user; and assignments, each of which
+        fails on a server that does not know the variable.
     """
     vital = ", ".join(f"{name} = {value}" for name, value in _VITAL.items())
     rest = [f"{name} = {value}" for name, value in (_EVERYWHERE | _own(server)).items()]
@@ -51,14 +51,14 @@ def statements(server: Server) -> tuple[str, list[str]]:
 
 
 def assignments(server: Server) -> dict[str, str]:
-    """Each variable that a session sets, and its value as an SQL literal."""
+    """Return each variable that a session sets, with its value as an SQL literal."""
     return _VITAL | _EVERYWHERE | _own(server)
 
 
 def _own(server: Server) -> dict[str, str]:
-    # The limit of a server or a user on statements would end those in which consumers sleep.
+    # A statement limit of the server or the user would end those in which consumers sleep.
     if not server.is_mariadb:
-        # Above the second limit, a list of ids is looked for in the whole table, which locks it.
+        # Above the second limit a list of ids becomes a scan of the table, which locks all rows.
         return {"max_execution_time": "0", "range_optimizer_max_mem_size": "0"}
     # ON by default since 11.6: locking reads fail with error 1020 where another session has changed
     # a row since this transaction began, in READ COMMITTED too.

@@ -1,4 +1,4 @@
-"""What a server is and what it can do, told from the version in its greeting."""
+"""The kind and version of a server, and what that version can do."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Server:
 
     @classmethod
     def from_greeting(cls, greeting: str) -> Server:
-        """Read the version a server greets with, such as ``5.5.5-10.11.19-MariaDB-log``.
+        """Parse the version in a server's greeting, such as ``5.5.5-10.11.19-MariaDB-log``.
 
-        MariaDB before 11 puts a false ``5.5.5-`` first, for the replicas of old MySQL servers.
+        MariaDB before 11 begins with ``5.5.5-``, for replicas of old MySQL versions.
         """
         kind = "MariaDB" if "mariadb" in greeting.lower() else "MySQL"
         if kind == "MariaDB":

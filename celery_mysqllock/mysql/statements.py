@@ -1,4 +1,4 @@
-"""SQL kept in .sql files as named, described blocks, and read once."""
+"""The text of statements: named SQL blocks from .sql files, and values that any server stores."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _COMMENT = re.compile(r"^--.*\n?", re.MULTILINE)
 class Statements:
     """The blocks of one .sql file, by name.
 
-    A block begins with ``-- name: <name>``, then comments that say what it does, then the
-    statement, with values as ``%(name)s`` parameters and identifiers as ``{name}``.
+    A block is a line ``-- name: <name>``, comments that describe it, and the statement, with values
+    as ``%(name)s`` and identifiers as ``{name}``. A file is read once.
 
     Args:
-        package: The package in which the file lies.
+        package: The package that contains the file.
         file: The file's name.
-        database: The database of all that the identifiers name, None for the session's own.
-        identifiers: What stands for each ``{name}``; ``settings.check_identifier`` has seen it.
+        database: The database that the identifiers belong to, None for the session's.
+        identifiers: The identifier for each ``{name}``, checked by ``settings.check_identifier``.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ def _read(
     package: str, file: str, database: str | None, identifiers: tuple[tuple[str, str], ...]
 ) -> dict[str, str]:
     text = resources.files(package).joinpath(file).read_text("utf-8")
-    # a database may have any name, and the drivers see a format in the statement
+    # a database may have any name, and a driver takes % for a parameter
     within = "" if database is None else f"`{database.replace('`', '``').replace('%', '%%')}`."
     for name, identifier in identifiers:
         text = text.replace(f"{{{name}}}", f"{within}`{identifier}`")
@@ -48,3 +48,12 @@ def _read(
         name: _COMMENT.sub("", block).strip().rstrip(";")
         for name, block in zip(pieces[::2], pieces[1::2], strict=True)
     }
+
+
+def storable(text: str) -> str:
+    """Return the text with lone surrogates escaped.
+
+    A program's arguments need not be UTF-8: Python keeps other bytes as surrogates, which no server
+    stores.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""How a connection is encrypted: MySQL's ssl_mode and its files, as a context for the socket."""
+"""How a connection is encrypted: MySQL's ssl_mode and certificate files, as an SSL context."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from celery_mysqllock.mysql.tls_socket import guard
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: From the weakest to the strongest: plain; encrypted if the server can; encrypted; with a
-#: certificate of a known authority; which is also the host's own.
+#: From the weakest to the strongest: plain; encrypted if the server can; encrypted; the certificate
+#: is signed by a known authority; and it is for this host.
 MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
-# Celery's broker_use_ssl has Python's names for what MySQL calls otherwise.
+# Celery's broker_use_ssl may use Python's names for MySQL's options.
 _PYTHON_NAMES = {
     "ca_certs": "ca",
     "certfile": "cert",
@@ -30,15 +30,15 @@ _OPTIONS = ("mode", "ca", "cert", "key")
 
 @dataclass(frozen=True)
 class Tls:
-    """An encrypted connection, in the words of MySQL's clients.
+    """The encryption of a connection, with the names of MySQL's clients.
 
     Attributes:
-        mode: ``DISABLED`` does not encrypt, ``PREFERRED`` does if the server can, ``REQUIRED`` in
-            any case, ``VERIFY_CA`` also checks who signed the server's certificate,
-            ``VERIFY_IDENTITY`` also that it is the host's.
+        mode: ``DISABLED`` does not encrypt, ``PREFERRED`` does if the server can, ``REQUIRED``
+            always, ``VERIFY_CA`` also verifies the server's certificate, ``VERIFY_IDENTITY`` also
+            the host name in it.
         ca: Path of the authorities' certificates, None for the system's.
         cert: Path of the client's certificate, None for none.
-        key: Path of its key, None when it is in ``cert``.
+        key: Path of the client's key, None when it is in ``cert``.
     """
 
     mode: str = "VERIFY_IDENTITY"
@@ -51,14 +51,13 @@ class Tls:
         """Read Celery's ``broker_use_ssl``, or the ``ssl_...`` options of a URL.
 
         Args:
-            options: ``True`` for an encrypted connection to a host that proves its name; a mapping
-                with ``mode``, ``ca``, ``cert`` and ``key``, with or without ``ssl_`` before them,
-                or with Python's names (``ca_certs``, ``certfile``, ``keyfile``, ``cert_reqs``,
-                ``check_hostname``); nothing for an unencrypted one.
-            source: What the user has set, for the message.
+            options: ``True`` for ``VERIFY_IDENTITY``; a mapping with ``mode``, ``ca``, ``cert`` and
+                ``key``, with or without the prefix ``ssl_``, or with Python's names (``ca_certs``,
+                ``certfile``, ``keyfile``, ``cert_reqs``, ``check_hostname``); nothing for None.
+            source: The name of the setting, for the message.
 
         Raises:
-            SettingsError: An option is unknown, or the mode is none.
+            SettingsError: An option or the mode is unknown.
         """
         if not options:
             return None
@@ -79,10 +78,10 @@ class Tls:
         return cls(**known).checked(source)
 
     def checked(self, source: str) -> Tls:
-        """The settings themselves, when the mode is one.
+        """Return the settings.
 
         Raises:
-            SettingsError: It is none.
+            SettingsError: The mode is unknown.
         """
         if self.mode not in MODES:
             raise SettingsError(
@@ -91,12 +90,12 @@ class Tls:
         return self
 
     def as_options(self) -> dict[str, str]:
-        """The options of a URL that say the same."""
+        """Return the same as options of a URL."""
         values = {name: getattr(self, name) for name in _OPTIONS}
         return {f"ssl_{name}": value for name, value in values.items() if value is not None}
 
     def context(self) -> ssl.SSLContext | None:
-        """What the socket is wrapped with, None where it need not be.
+        """Return the context that wraps the socket, None for the driver's default.
 
         Raises:
             SettingsError: A file cannot be read.
@@ -117,11 +116,11 @@ class Tls:
 
 @cache
 def trusting_context() -> ssl.SSLContext:
-    """What a connection is encrypted with that checks nothing and has no certificate.
+    """Return the context of connections that verify nothing and have no certificate.
 
-    One for the whole process. The driver would make its own for each connection and load the
-    system's authorities into it, of which it makes no use: 18 ms each time, and OpenSSL locks
-    that a fork in another thread leaves locked in the child for ever.
+    There is one for the whole process. The driver would make one for each connection and load the
+    system's authorities into it without using them: 18 ms each time, and OpenSSL locks that a fork
+    in another thread leaves locked in the child for ever.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -130,7 +129,7 @@ def trusting_context() -> ssl.SSLContext:
 
 
 def _mode_of(options: Mapping[str, Any]) -> str:
-    """The mode that Python's ``cert_reqs`` and ``check_hostname`` stand for."""
+    """Return the mode that corresponds to Python's ``cert_reqs`` and ``check_hostname``."""
     reqs = options.get("cert_reqs", options.get("ssl_cert_reqs", ssl.CERT_REQUIRED))
     if reqs in (ssl.CERT_NONE, "CERT_NONE", "none"):
         return "REQUIRED"

@@ -1,9 +1,9 @@
-"""An encrypted socket that does not take the error of another connection for its own.
+"""A TLS socket that does not report the error of another connection as its own.
 
 OpenSSL keeps the errors of a thread in one queue, and tells a socket to wait for more data only
-while that queue is empty. Python, as Debian 13 has it, leaves a broken pipe in there (issue 148594
-of python/cpython), and so may any library written in C. The next read of every healthy connection
-of the thread then fails with the dead one's error.
+while that queue is empty. The Python of Debian 13 leaves a broken pipe in it (issue 148594 of
+python/cpython), and any C library may. The next read of every healthy connection of the thread then
+fails with the error of the broken one.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ _NO_CIPHER = "none"
 
 
 def guard(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Have the context make sockets that look twice, and return it."""
-    base = context.sslsocket_class  # gevent has its own
-    context.sslsocket_class = type("TlsSocket", (_LooksTwice, base), {})
+    """Make the context wrap sockets with one that retries, and return it."""
+    base = context.sslsocket_class  # gevent has one of its own
+    context.sslsocket_class = type("TlsSocket", (_Retrying, base), {})
     return context
 
 
 def forget_errors() -> None:
     """Empty OpenSSL's queue of errors for this thread.
 
-    Python offers no such call, but empties the queue when a context is given ciphers that there
-    are none of.
+    Python has no call for that, but empties the queue when a context is given unknown ciphers.
     """
     try:
         _context().set_ciphers(_NO_CIPHER)
@@ -47,15 +46,15 @@ def _context() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class _LooksTwice(_Socket):
-    """Asks again, with an empty queue, when an answer may be about another connection."""
+class _Retrying(_Socket):
+    """Tries again with an empty queue when the error may be that of another connection."""
 
     def read(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - bytes or a number
-        """Read; a connection that is gone says so twice."""
+        """Read; a connection that is really broken fails twice."""
         return _twice(partial(super().read, *arguments, **named))
 
     def send(self, *arguments: Any, **named: Any) -> int:  # noqa: ANN401 - gevent has one more
-        """Send; as above."""
+        """Send; likewise."""
         sent: int = _twice(partial(super().send, *arguments, **named))
         return sent
 

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from celery_mysqllock.mysql.green import has_eventlet, has_gevent
+from celery_mysqllock.mysql.threads import has_eventlet, has_gevent
 
 if TYPE_CHECKING:
     from types import FrameType
