@@ -18,7 +18,7 @@ def mysqllock_memory() -> Iterator[None]:
     eager tasks exclude each other. Each test begins with no lock held.
     """
     # here, so that a test run that does not use the fixture pays nothing for it
-    from celery_mysqllock.tasks.configuration import locks_in_memory  # noqa: PLC0415
+    from celery_mysqllock.app import locks_in_memory  # noqa: PLC0415
 
     with locks_in_memory():
         yield

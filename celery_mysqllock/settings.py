@@ -106,8 +106,9 @@ class LockSettings:
 
     Attributes:
         url: The database whose server keeps the locks, None for the broker's.
-        namespace: The first part of each lock's name, None for the database's name. Two
-            applications on one server never meet unless they share it.
+        namespace: The first part of each lock's name. None for the broker's ``namespace`` option if
+            the URL is the broker's, and otherwise for the database's name. Two applications on one
+            server never meet unless they share it.
         session_timeout: Whole seconds after which the server frees the locks of a host that has
             vanished from the network. A session sends a keep-alive three times in this period.
         allow_multi_primary: Whether a server that is one of several primaries (Galera, Group

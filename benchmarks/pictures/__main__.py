@@ -29,7 +29,7 @@ from tests.browser import find_browser, photograph, signed_in
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.cli.deployment import Deployment
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PICTURES = _ROOT / "docs" / "pictures"
@@ -49,20 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         DevServer(choose(options.server)) as server,
         tempfile.TemporaryDirectory(prefix="pictures-") as folder,
         Programs(Path(folder), {"SHOP_URL": server.url}) as programs,
-        busy_fleet(programs, server.url) as place,
+        busy_fleet(programs, server.url) as deployment,
     ):
         time.sleep(options.seconds)
-        _draw_top(place, options.folder / "top.svg")
+        _draw_top(deployment, options.folder / "top.svg")
         if find_browser() is not None:
-            _photograph(programs, place, options.folder)
+            _photograph(programs, deployment, options.folder)
         if options.keep:
             sys.stdout.write(f"{server.url}\n")
             sys.stdout.flush()
             time.sleep(3600)
 
 
-def _draw_top(place: Place, path: Path) -> None:
-    watch = Watch(place)
+def _draw_top(deployment: Deployment, path: Path) -> None:
+    watch = Watch(deployment)
     console = Console(
         record=True,
         file=io.StringIO(),
@@ -79,17 +79,17 @@ def _draw_top(place: Place, path: Path) -> None:
     path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL), "utf-8")
 
 
-def _photograph(programs: Programs, place: Place, folder: Path) -> None:
+def _photograph(programs: Programs, deployment: Deployment, folder: Path) -> None:
     token = secrets.token_hex()
     arguments = ("celery", "-A", "benchmarks.pictures.shop", "mysqllock", "web", "--port", "0")
     web = programs.start("web", *arguments, MYSQLLOCK_WEB_TOKEN=token)
     programs.until(lambda: "http://" in web.log, "the page is served", 60)
     url = web.log.split()[-1]
-    with place.session() as session:
+    with deployment.session() as session:
         # the picture is of a shop, not of where this program lies
         values = (str(_ROOT), "/srv/shop")
         session.execute("UPDATE jobs SET reason = REPLACE(reason, %s, %s)", values)
-    with place.inspection() as inspection:
+    with deployment.inspection() as inspection:
         dead = inspection.jobs(Selection("celery", JobStatus.DEAD), 1)[0]
     photograph(url, folder / "web-overview.png", _LARGE)
     with signed_in(url, token) as acting:

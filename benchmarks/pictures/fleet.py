@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks.pictures import shop
-from celery_mysqllock.cli.place import Place
+from celery_mysqllock.cli.deployment import Deployment
 from celery_mysqllock.jobs import Control, JobTable, Migrations
 from celery_mysqllock.mysql import Address, Session
 
@@ -27,7 +27,7 @@ _PACE = 0.05  # seconds between two rounds of the producer
 
 
 @contextmanager
-def busy_fleet(programs: Programs, url: str) -> Iterator[Place]:
+def busy_fleet(programs: Programs, url: str) -> Iterator[Deployment]:
     """A fleet that works for the block.
 
     Args:
@@ -48,7 +48,7 @@ def busy_fleet(programs: Programs, url: str) -> Iterator[Place]:
         producer = threading.Thread(target=_produce, args=(ended,))
         producer.start()
         try:
-            yield Place(url=url)
+            yield Deployment(url=url)
         finally:
             ended.set()
             producer.join()

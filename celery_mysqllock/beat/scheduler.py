@@ -11,9 +11,9 @@ from celery.beat import Scheduler as CeleryScheduler
 from celery.utils.log import get_logger
 from kombu.utils.objects import cached_property
 
+from celery_mysqllock.app import broker_of, lock_address, lock_settings, read_prefixed_settings
 from celery_mysqllock.beat.active import Active
 from celery_mysqllock.beat.outbox import OutboxTransport
-from celery_mysqllock.beat.place import find_place
 from celery_mysqllock.beat.sending import AfterClaim, InTransaction
 from celery_mysqllock.exceptions import (
     CannotConnect,
@@ -23,13 +23,13 @@ from celery_mysqllock.exceptions import (
     LockLost,
     MultiPrimaryServer,
     MySQLLockError,
+    SettingsError,
 )
 from celery_mysqllock.jobs import EphemeralQueues, JobTable, LockNames, Schedule
 from celery_mysqllock.jobs.schedule import check_schedule
 from celery_mysqllock.locks import MySQLLock
 from celery_mysqllock.mysql import Session, get_lock, open_first, release_lock
-from celery_mysqllock.settings import BeatSettings
-from celery_mysqllock.tasks.configuration import configured
+from celery_mysqllock.settings import BeatSettings, BrokerSettings
 
 if TYPE_CHECKING:
     from celery.beat import ScheduleEntry
@@ -57,6 +57,12 @@ class Scheduler(CeleryScheduler):
     in the database says that the dead one stood. No tick is sent twice, and none is left out that
     was due in the meantime.
 
+    Attributes:
+        servers: The servers of the schedule, of which the first that takes writes is used.
+        table: The job table's name, with which the names of the schedule's tables begin.
+        has_jobs: Whether the jobs go into the schedule's database, where a tick and its job are
+            one transaction.
+
     Raises:
         SettingsError: A setting is wrong, or the app names no database.
         TableMissing, TableMismatch: The tables are not there, or not of this release.
@@ -76,11 +82,11 @@ class Scheduler(CeleryScheduler):
 
     def setup_schedule(self) -> None:
         """Check the settings and the tables; a server that is away is waited for later."""
-        self._place = find_place(self.app)
-        self._settings = configured(self.app, BeatSettings, "mysqllock_beat_{name}")
+        self.read_settings()
         self._configured()  # what is wrong in it is seen at the start
         with suppress(CannotConnect), self._open_first() as session:
-            check_schedule(session, self._place.table)
+            if session.address == self.servers[-1]:  # the others were checked before they were used
+                check_schedule(session, self.table)
 
     # -- Celery's turns ---------------------------------------------------------------------------
 
@@ -124,26 +130,25 @@ class Scheduler(CeleryScheduler):
             LoginRefused, UnknownDatabase, MissingPrivilege: One says no.
         """
         return open_first(
-            [Session(address) for address in self._place.addresses],
+            [Session(address) for address in self.servers],
             self._check_server,
             *passed_over,
         )
 
     def _check_server(self, session: Session) -> None:
-        check_schedule(session, self._place.table)
-        JobTable(session, self._place.table).check_writable()
+        check_schedule(session, self.table)
+        JobTable(session, self.table).check_writable()
 
     def _new_lock(self) -> MySQLLock:
-        place = self._place
         # the settings were right at the start: what a server refuses now is there on another one
         with self._open_first(DatabaseError) as session:
-            self._names, self._server = LockNames.of(session, place.table), session.address
+            self._names, self._server = LockNames.of(session, self.table), session.address
         return MySQLLock(
             self._names.beat,
             url=self._server,
-            session_timeout=place.locks.session_timeout,
+            session_timeout=self._locks.session_timeout,
             note="beat",
-            allow_multi_primary=place.locks.allow_multi_primary,
+            allow_multi_primary=self._locks.allow_multi_primary,
         )
 
     def _has_turn(self) -> bool:
@@ -166,16 +171,16 @@ class Scheduler(CeleryScheduler):
         return True
 
     def _activate(self, lock: MySQLLock) -> Active:
-        place, session = self._place, lock.session
+        session, table = lock.session, self.table
         # by this one the doctor knows a beat
         get_lock(session, self._names.active_beat, _HANDOVER)
-        schedule = Schedule(session, place.table, lock.name)
+        schedule = Schedule(session, table, lock.name)
         sending: Sending = AfterClaim(schedule, self._ensure_connected, self.publish)
-        if place.has_jobs:
+        if self.has_jobs:
             sending = InTransaction(
                 schedule,
-                JobTable(session, place.table),
-                EphemeralQueues(session, place.table),
+                JobTable(session, table),
+                EphemeralQueues(session, table),
                 self.outbox,
                 self.publish,
             )
@@ -219,6 +224,27 @@ class Scheduler(CeleryScheduler):
 
     # -- what the configuration says --------------------------------------------------------------
 
+    def read_settings(self) -> None:
+        """Read the configuration: the schedule is in the broker's database, or in the locks'.
+
+        Raises:
+            SettingsError: A setting is wrong, or there is neither.
+        """
+        self._settings = read_prefixed_settings(self.app, BeatSettings, "mysqllock_beat_")
+        self._locks, broker = lock_settings(self.app), broker_of(self.app)
+        self.has_jobs = broker is not None and broker.is_written
+        if broker is not None and broker.is_written:
+            self.servers, self.table = broker.addresses, broker.settings.table
+            return
+        address, self.table = lock_address(self._locks), BrokerSettings.table
+        if address is None:
+            raise SettingsError(
+                "mysqllock_url='memory://' is for tests of tasks; a beat keeps its schedule in a "
+                "database. Set mysqllock_url to mysql://user:password@host:3306/database, or use "
+                "Celery's own scheduler."
+            )
+        self.servers = (address,)
+
     def _configured(self) -> dict[str, ScheduleEntry]:
         self.data = {}
         self.merge_inplace(self.app.conf.beat_schedule)
@@ -231,7 +257,7 @@ class Scheduler(CeleryScheduler):
     @cached_property
     def connection(self) -> Any:  # noqa: ANN401 - kombu's
         """The connection to the broker; into an outbox, where that is the schedule's database."""
-        if not self._place.has_jobs:
+        if not self.has_jobs:
             return self.app.connection_for_write()
         # That server alone: a connection that switches to another URL is no outbox any more.
         return self.app.connection(self._server.url(), transport=OutboxTransport)

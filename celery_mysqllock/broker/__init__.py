@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from celery_mysqllock.broker import other_brokers
-from celery_mysqllock.broker.address import read_urls_at_once
 from celery_mysqllock.broker.transport import Transport
-
-read_urls_at_once()
 
 __all__ = ["Transport", "other_brokers"]

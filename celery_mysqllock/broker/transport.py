@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.log import get_logger
 from kombu.transport import virtual
 
-from celery_mysqllock.broker.address import (
-    address_of,
-    check_alternates,
-    read_broker_settings,
-)
+from celery_mysqllock.app import address_of, check_urls, read_broker_settings
 from celery_mysqllock.broker.channel import Channel as JobChannel
 from celery_mysqllock.broker.doorway import Doorway
 from celery_mysqllock.broker.routes import Routes
@@ -72,7 +68,7 @@ class Transport(virtual.Transport):
 
     Channel = JobChannel
     default_port = DEFAULT_PORT
-    # kombu's own reading of URLs would drop options; see address.read_urls_at_once
+    # kombu's own reading of URLs would drop options; see app.read_urls_at_once
     can_parse_url = True
     # ours alone: Celery treats "amqp", "redis" and "sql" as the brokers of these names
     driver_type = "mysqllock"
@@ -98,7 +94,7 @@ class Transport(virtual.Transport):
         super().__init__(client, **kwargs)
         self._warnings = RepeatedWarnings(logger)
         self.settings = read_broker_settings(client.transport_options)
-        check_alternates(client)
+        check_urls(client.alt)
         self._sessions: Sessions | None = None
         self._error: MySQLLockError | None = None
         self._doorway = Doorway()

@@ -11,6 +11,7 @@ from celery_mysqllock.cli import arguments
 arguments.hide_passwords()  # before the rest is loaded, which takes a moment
 
 from celery_mysqllock.cli.consumers import consumers
+from celery_mysqllock.cli.deployment import URL_VARIABLE, choose_url, find_deployment
 from celery_mysqllock.cli.doctor import doctor
 from celery_mysqllock.cli.groups import Group
 from celery_mysqllock.cli.jobs import jobs
@@ -18,7 +19,6 @@ from celery_mysqllock.cli.locks import locks
 from celery_mysqllock.cli.metrics import metrics
 from celery_mysqllock.cli.migrate import migrate
 from celery_mysqllock.cli.one_line import speak_plainly
-from celery_mysqllock.cli.place import URL_VARIABLE, choose_url, find_place
 from celery_mysqllock.cli.process import settle_in
 from celery_mysqllock.cli.queues import queues
 from celery_mysqllock.cli.run import run
@@ -50,7 +50,7 @@ def mysqllock(
 ) -> None:
     """Work with celery-mysqllock's job table and locks."""
     settle_in()
-    context.obj = find_place(context, app, choose_url(context, url, url_file), table)
+    context.obj = find_deployment(context, app, choose_url(context, url, url_file), table)
 
 
 for command in (consumers, doctor, jobs, locks, metrics, migrate, queues, run, stats, top, web):

@@ -16,19 +16,19 @@ from celery_mysqllock.cli.tables import (
 )
 
 if TYPE_CHECKING:
-    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.cli.deployment import Deployment
 
 
 @click.command()
 @json_option
 @click.pass_obj
-def consumers(place: Place, *, as_json: bool) -> None:
+def consumers(deployment: Deployment, *, as_json: bool) -> None:
     """List the consumers: those that take jobs, and whoever else listens now.
 
     One whose liveness lock is free is dead; its jobs go back to their queues after the grace. What
     only listens, such as celery inspect or Flower, has "(listens)" for its queues.
     """
-    with place.inspection() as inspection:
+    with deployment.inspection() as inspection:
         found = inspection.consumers()
     if as_json:
         print_json(records(found))

@@ -26,7 +26,7 @@ def die_with(parent: int, number: int) -> bool:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of each descendant whose own parent dies, in the place of init."""
+    """Become the parent of each descendant whose own parent dies, as init would."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 

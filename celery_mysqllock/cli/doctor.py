@@ -8,15 +8,16 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from celery_mysqllock.app import lock_address
 from celery_mysqllock.cli.checks import ROLES, Finding, Level, examine
 from celery_mysqllock.cli.tables import cell_of, json_option, print_json, records, show
 from celery_mysqllock.exceptions import SettingsError
-from celery_mysqllock.mysql import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.cli.deployment import Deployment
+    from celery_mysqllock.mysql import Address
     from celery_mysqllock.settings import BrokerSettings
 
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
@@ -33,14 +34,14 @@ _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"
 )
 @json_option
 @click.pass_obj
-def doctor(place: Place, *, role: str, as_json: bool) -> None:
+def doctor(deployment: Deployment, *, role: str, as_json: bool) -> None:
     """Look at the servers of the jobs and of the locks, and say what would fail and why.
 
     It changes nothing. The exit code is 1 when something is a problem.
     """
     found: list[tuple[Address, list[Finding]]] = []
-    multi = place.locks.allow_multi_primary
-    for address, broker in _servers(place).items():
+    multi = deployment.locks.allow_multi_primary
+    for address, broker in servers_of(deployment).items():
         findings = list(examine(address, broker, allow_multi_primary=multi, role=role))
         found.append((address, findings))
         if not as_json:
@@ -58,21 +59,17 @@ def doctor(place: Place, *, role: str, as_json: bool) -> None:
     click.get_current_context().exit(1 if problems else 0)
 
 
-def _servers(place: Place) -> dict[Address, BrokerSettings | None]:
+def servers_of(deployment: Deployment) -> dict[Address, BrokerSettings | None]:
     """Each server, with how its job table is used, None where only locks are kept."""
-    url = place.locks.url or ""
+    address = lock_address(deployment.locks)
     found: dict[Address, BrokerSettings | None] = {}
-    if place.url is not None or _has_job_table(place):
-        found = dict.fromkeys(place.addresses, place.settings)
-    if not url.startswith("memory://"):
-        found.setdefault(Address.parse(url), None)
+    if deployment.has_jobs:
+        found = dict.fromkeys(deployment.addresses, deployment.settings)
+    if address is not None:
+        found.setdefault(address, None)
     if not found:
         raise SettingsError("The locks are in memory, and the broker is not MySQL: no server.")
     return found
-
-
-def _has_job_table(place: Place) -> bool:
-    return place.app is not None and "mysql://" in str(place.app.conf.broker_write_url)
 
 
 def _table(findings: Iterable[Finding]) -> Table:

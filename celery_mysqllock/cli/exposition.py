@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from celery_mysqllock.cli.deployment import Deployment
 from celery_mysqllock.cli.idle import InUse
 from celery_mysqllock.cli.overview import Watch
-from celery_mysqllock.cli.place import Place
 from celery_mysqllock.exceptions import MySQLLockError
 from celery_mysqllock.jobs import JobStatus
 
@@ -72,7 +72,7 @@ def fleet_collector(app: Celery, *, idle_after: float = _DAY) -> FleetCollector:
         idle_after: Seconds after which a queue that is empty and without consumers is left out, as
             far as the collector has seen.
     """
-    watch, in_use = Watch(Place(app), rows=0, count_limit=None), InUse(idle_after)
+    watch, in_use = Watch(Deployment(app), rows=0, count_limit=None), InUse(idle_after)
 
     def read() -> Overview:
         return in_use.of(watch.read())

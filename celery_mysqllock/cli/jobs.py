@@ -23,7 +23,7 @@ from celery_mysqllock.cli.tables import (
 from celery_mysqllock.jobs import JobStatus, Selection, counted
 
 if TYPE_CHECKING:
-    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.cli.deployment import Deployment
     from celery_mysqllock.jobs import Inspection, Job
 
 
@@ -42,12 +42,12 @@ def jobs() -> None:
 )
 @json_option
 @click.pass_obj
-def list_jobs(place: Place, *, selection: Selection, limit: int, as_json: bool) -> None:
+def list_jobs(deployment: Deployment, *, selection: Selection, limit: int, as_json: bool) -> None:
     """List jobs, queue by queue: those in line first, of dead and done ones the last stored.
 
     A task's name is in no index: among millions of jobs give --queue and --status too.
     """
-    with place.inspection() as inspection:
+    with deployment.inspection() as inspection:
         found = inspection.jobs(selection, limit + 1)
     shown, has_more = found[:limit], len(found) > limit
     if as_json:
@@ -72,13 +72,13 @@ def _brief(job: Job) -> str:
 @click.argument("job_id", metavar="ID")
 @json_option
 @click.pass_obj
-def show(place: Place, *, job_id: str, as_json: bool) -> None:
+def show(deployment: Deployment, *, job_id: str, as_json: bool) -> None:
     """Show a job with its message: by its row's id, or by its task's id.
 
     A dead job's reason holds the traceback where its task failed. The exit code is 1 when there is
     no such job.
     """
-    with place.inspection() as inspection:
+    with deployment.inspection() as inspection:
         found = inspection.find(job_id)
     if as_json:
         print_json(records(found))
@@ -122,7 +122,12 @@ def readable(message: str) -> str:
 @json_option
 @click.pass_obj
 def retry(
-    place: Place, *, ids: tuple[str, ...], all_dead: bool, selection: Selection, as_json: bool
+    deployment: Deployment,
+    *,
+    ids: tuple[str, ...],
+    all_dead: bool,
+    selection: Selection,
+    as_json: bool,
 ) -> None:
     """Queue dead jobs again, as if they had never been delivered.
 
@@ -131,7 +136,7 @@ def retry(
     if all_dead == bool(ids) or (ids and selection != Selection()):
         raise click.UsageError("Give either ids, or --all-dead and what narrows it.")
     selection = dataclasses.replace(selection, status=JobStatus.DEAD)
-    with place.inspection() as inspection, place.control() as control:
+    with deployment.inspection() as inspection, deployment.control() as control:
         chosen = _chosen(inspection, ids, selection)
         done = control.retry(chosen)
     _report("retried", done, ids, as_json=as_json)
@@ -144,14 +149,14 @@ def retry(
 @json_option
 @click.pass_obj
 def discard(
-    place: Place, *, ids: tuple[str, ...], selection: Selection, yes: bool, as_json: bool
+    deployment: Deployment, *, ids: tuple[str, ...], selection: Selection, yes: bool, as_json: bool
 ) -> None:
     """Delete jobs; never those that a worker has. Asks first.
 
     The exit code is 1 when one of the ids is of no job that can be discarded; the others are.
     """
     _check_choice(ids, selection)
-    with place.inspection() as inspection, place.control() as control:
+    with deployment.inspection() as inspection, deployment.control() as control:
         chosen = _chosen(inspection, ids, selection)
         if not yes and chosen:
             click.confirm(f"Delete {counted(len(chosen), 'job')}?", abort=True, err=True)
@@ -166,14 +171,14 @@ def discard(
 @json_option
 @click.pass_obj
 def move(
-    place: Place, *, ids: tuple[str, ...], selection: Selection, to: str, as_json: bool
+    deployment: Deployment, *, ids: tuple[str, ...], selection: Selection, to: str, as_json: bool
 ) -> None:
     """Put jobs into another queue; never those that a worker has, or that are done.
 
     The exit code is 1 when one of the ids is of no job that can be moved; the others are.
     """
     _check_choice(ids, selection)
-    with place.inspection() as inspection, place.control() as control:
+    with deployment.inspection() as inspection, deployment.control() as control:
         chosen = _chosen(inspection, ids, selection)
         done = control.move(chosen, to)
     _report("moved", done, ids, as_json=as_json)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from celery_mysqllock.app import lock_address
 from celery_mysqllock.cli.tables import echo, json_option, print_json, print_table, records, since
 from celery_mysqllock.cli.visible import visible
 from celery_mysqllock.exceptions import SettingsError
@@ -14,7 +15,6 @@ from celery_mysqllock.jobs import LockNames
 from celery_mysqllock.locks.listing import list_locks, read_lock
 from celery_mysqllock.locks.mysql_lock import end_holder
 from celery_mysqllock.mysql import (
-    Address,
     Session,
     is_in_namespace,
     is_own_lock,
@@ -25,7 +25,7 @@ from celery_mysqllock.mysql import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.cli.deployment import Deployment
     from celery_mysqllock.locks.listing import HeldLock
 
 _FREE = 1  # exit code of ``show`` when nobody holds the lock
@@ -46,9 +46,9 @@ def locks(context: click.Context, *, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    place: Place = context.obj
-    with _at(place) as (session, namespace):
-        beat = LockNames.of(session, place.table_beside_locks).beat
+    deployment: Deployment = context.obj
+    with _at(deployment) as (session, namespace):
+        beat = LockNames.of(session, deployment.settings.table).beat
         listing = list_locks(session, namespace, also={beat})
     if as_json:
         found = [_as_json(lock) for lock in listing.locks]
@@ -68,13 +68,13 @@ def locks(context: click.Context, *, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 @click.pass_obj
-def show(place: Place, *, name: str, as_json: bool) -> None:
+def show(deployment: Deployment, *, name: str, as_json: bool) -> None:
     """Show who holds a lock, and who waits for it.
 
     NAME is as in 'mysqllock run', or as 'mysqllock locks' prints it. The exit code is 1 when
     nobody holds it.
     """
-    with _at(place) as (session, namespace):
+    with _at(deployment) as (session, namespace):
         full = _full_name(namespace, name)
         lock = read_lock(session, full)
     if as_json:
@@ -93,12 +93,12 @@ def show(place: Place, *, name: str, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def reset(place: Place, *, name: str, yes: bool) -> None:
+def reset(deployment: Deployment, *, name: str, yes: bool) -> None:
     """Free a lock by force: KILL the session that holds it.
 
     Its holder is told that the lock is lost, and the next in line gets it.
     """
-    with _at(place) as (session, namespace):
+    with _at(deployment) as (session, namespace):
         full = _full_name(namespace, name)
         lock = read_lock(session, full)
         if lock is None:
@@ -116,12 +116,12 @@ def reset(place: Place, *, name: str, yes: bool) -> None:
 
 
 @contextmanager
-def _at(place: Place) -> Iterator[tuple[Session, str]]:
+def _at(deployment: Deployment) -> Iterator[tuple[Session, str]]:
     """A session with the server of the locks, and their namespace."""
-    settings = place.locks
-    if (settings.url or "").startswith("memory://"):
+    settings = deployment.locks
+    address = lock_address(settings)
+    if address is None:
         raise SettingsError("These locks are in the memory of a process (memory://): none to see.")
-    address = Address.parse(settings.url or "")
     with Session(address) as session:
         yield session, settings.namespace or session.database
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from celery_mysqllock.cli.deployment import Deployment
     from celery_mysqllock.cli.overview import Overview
-    from celery_mysqllock.cli.place import Place
     from celery_mysqllock.exceptions import MySQLLockError
 
 
@@ -43,7 +43,13 @@ if TYPE_CHECKING:
 )
 @click.pass_obj
 def metrics(  # noqa: PLR0913 - its options
-    place: Place, *, host: str, port: int, names: tuple[str, ...], once: bool, idle_after: float
+    deployment: Deployment,
+    *,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    once: bool,
+    idle_after: float,
 ) -> None:
     """Serve metrics for Prometheus at /metrics. They are read when they are asked for.
 
@@ -63,7 +69,7 @@ def metrics(  # noqa: PLR0913 - its options
     except ImportError as error:
         raise missing_extra("metrics", "metrics") from error
     # a gauge that stops at a limit would be a lie
-    watch, in_use = Watch(place, rows=0, count_limit=None), InUse(idle_after)
+    watch, in_use = Watch(deployment, rows=0, count_limit=None), InUse(idle_after)
     errors: list[MySQLLockError] = []
 
     def read() -> Overview:
@@ -76,7 +82,7 @@ def metrics(  # noqa: PLR0913 - its options
         if errors:
             raise errors[0]
     else:
-        place.addresses  # noqa: B018 - raises now what is wrong with the options
+        deployment.addresses  # noqa: B018 - raises now what is wrong with the options
         registry.register(FleetCollector(read, _tell))
         serve(
             Named(_at_metrics(make_wsgi_app(registry)), host, names),

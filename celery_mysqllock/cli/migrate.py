@@ -12,7 +12,7 @@ from celery_mysqllock.jobs.migrate import Migration
 from celery_mysqllock.mysql import Session
 
 if TYPE_CHECKING:
-    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.cli.deployment import Deployment
 
 _WIDENING = (
     "-- a second table with BIGINT ids, which triggers keep like the first and which replaces it"
@@ -30,7 +30,7 @@ _WIDENING = (
 )
 @click.pass_obj
 def migrate(
-    place: Place, *, dry_run: bool, as_json: bool, no_procedure: bool, wide_ids: bool
+    deployment: Deployment, *, dry_run: bool, as_json: bool, no_procedure: bool, wide_ids: bool
 ) -> None:
     """Make the job table of the app's broker_url, or bring it to this release's shape.
 
@@ -38,13 +38,13 @@ def migrate(
     on to use it meanwhile. Where broker_url is a list, each server's is. A run that was killed is
     finished by the next.
     """
-    table = place.settings.table
-    for address in place.addresses:
+    table = deployment.settings.table
+    for address in deployment.addresses:
         with Session(address) as session:
             migrations = Migrations(
                 session,
                 table,
-                namespace=place.namespace(session),
+                namespace=deployment.namespace(session),
                 renames=True,
                 with_procedure=not no_procedure,
             )

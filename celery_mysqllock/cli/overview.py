@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from celery_mysqllock.app import lock_address
 from celery_mysqllock.exceptions import MySQLLockError
 from celery_mysqllock.jobs import (
     COUNT_LIMIT,
@@ -18,11 +19,12 @@ from celery_mysqllock.jobs import (
     Selection,
 )
 from celery_mysqllock.locks.listing import Listing, list_locks
-from celery_mysqllock.mysql import Address, Session, is_own_lock
+from celery_mysqllock.mysql import Session, is_own_lock
 
 if TYPE_CHECKING:
-    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.cli.deployment import Deployment
     from celery_mysqllock.jobs import ConsumerStatus, Job, QueueStatus, ServerHealth
+    from celery_mysqllock.mysql import Address
 
 # A server that does not answer for so many seconds is shown as lost.
 _PATIENCE = 10.0
@@ -82,15 +84,15 @@ class Watch:
     For any thread: one reads, and the others wait for it.
 
     Args:
-        place: Where.
+        deployment: What is read.
         rows: Most running jobs, dead ones of each queue, and locks to read.
         count_limit: Where the counting of a queue's jobs stops, None to count all.
     """
 
     def __init__(
-        self, place: Place, *, rows: int = 20, count_limit: int | None = COUNT_LIMIT
+        self, deployment: Deployment, *, rows: int = 20, count_limit: int | None = COUNT_LIMIT
     ) -> None:
-        self._place = place
+        self._deployment = deployment
         self._rows = rows
         self._count_limit = count_limit
         self._mutex = threading.Lock()
@@ -133,7 +135,7 @@ class Watch:
     def _read(self) -> Overview:
         begun = time.monotonic()
         jobs = self._open()
-        inspection = Inspection(jobs, self._place.settings.table)
+        inspection = Inspection(jobs, self._deployment.settings.table)
         queues = inspection.queues(self._count_limit)
         return Overview(
             read_at=datetime.now(UTC),
@@ -159,26 +161,25 @@ class Watch:
     def _list_locks(self) -> Listing | None:
         if self._locks is None:
             return None
-        namespace = self._place.locks.namespace or self._locks.database
+        namespace = self._deployment.locks.namespace or self._locks.database
         # of the broker's own locks the beat's alone: the consumers tell of the others
-        beat = LockNames.of(self._locks, self._place.settings.table).beat
+        beat = LockNames.of(self._locks, self._deployment.settings.table).beat
         return list_locks(self._locks, namespace, also={beat}, limit=self._rows)
 
     def _open(self) -> Session:
         if self._jobs is None or not self._jobs.is_open:
-            self._jobs = self._place.open_session(patience=_PATIENCE)
-            Migrations(self._jobs, self._place.settings.table).check()
-        url = self._place.locks.url or ""
-        if not url.startswith("memory://") and (self._locks is None or not self._locks.is_open):
-            address = Address.parse(url)
+            self._jobs = self._deployment.open_session(patience=_PATIENCE)
+            Migrations(self._jobs, self._deployment.settings.table).check()
+        address = lock_address(self._deployment.locks)
+        if address is not None and (self._locks is None or not self._locks.is_open):
             shared = address == self._jobs.address
             self._locks = self._jobs if shared else Session(address, patience=_PATIENCE).open()
         return self._jobs
 
 
 def _brief(address: Address) -> str:
-    place = address.unix_socket or f"{address.host}:{address.port}"
-    return f"{place}/{address.database}"
+    server = address.unix_socket or f"{address.host}:{address.port}"
+    return f"{server}/{address.database}"
 
 
 def short_name(lock: str) -> str:

@@ -19,7 +19,7 @@ from celery_mysqllock.cli.tables import (
 from celery_mysqllock.jobs import COUNT_LIMIT
 
 if TYPE_CHECKING:
-    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.cli.deployment import Deployment
     from celery_mysqllock.jobs import QueueStatus
 
 
@@ -35,9 +35,9 @@ def queues() -> None:
 @click.option("--exact", is_flag=True, help=f"Count beyond {COUNT_LIMIT} jobs, which takes longer.")
 @json_option
 @click.pass_obj
-def list_queues(place: Place, *, exact: bool, as_json: bool) -> None:
+def list_queues(deployment: Deployment, *, exact: bool, as_json: bool) -> None:
     """List the queues: what waits in each, for how long, and how fast jobs end."""
-    with place.inspection() as inspection:
+    with deployment.inspection() as inspection:
         found = inspection.queues(None if exact else COUNT_LIMIT)
     if as_json:
         print_json(records(found))
@@ -73,12 +73,12 @@ def print_queues(found: list[QueueStatus], count_limit: int | None) -> None:
 @queues.command()
 @click.argument("queue")
 @click.pass_obj
-def pause(place: Place, *, queue: str) -> None:
+def pause(deployment: Deployment, *, queue: str) -> None:
     """Have no worker claim from a queue, from the next claim of each on.
 
     What is running or prefetched goes on, and publishing too.
     """
-    with place.inspection() as inspection, place.control() as control:
+    with deployment.inspection() as inspection, deployment.control() as control:
         is_known = queue in {known.queue for known in inspection.queues(1)}
         control.pause(queue)
     echo(f"{queue} is paused.")
@@ -89,9 +89,9 @@ def pause(place: Place, *, queue: str) -> None:
 @queues.command()
 @click.argument("queue")
 @click.pass_obj
-def resume(place: Place, *, queue: str) -> None:
+def resume(deployment: Deployment, *, queue: str) -> None:
     """Have a paused queue claimed from again, at once."""
-    with place.control() as control:
+    with deployment.control() as control:
         was_paused = control.resume(queue)
     echo(f"{queue} is resumed." if was_paused else f"{queue} was not paused.")
 
@@ -101,11 +101,11 @@ def resume(place: Place, *, queue: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @click.pass_obj
-def purge(place: Place, *, queue: str, yes: bool, as_json: bool) -> None:
+def purge(deployment: Deployment, *, queue: str, yes: bool, as_json: bool) -> None:
     """Delete all ready, scheduled and waiting jobs of a queue. Asks first."""
     if not yes:
         click.confirm(f"Delete all jobs that wait in {queue}?", abort=True, err=True)
-    with place.control() as control:
+    with deployment.control() as control:
         purged = control.purge(queue)
     if as_json:
         print_json({"purged": purged})
@@ -118,9 +118,9 @@ def purge(place: Place, *, queue: str, yes: bool, as_json: bool) -> None:
 @click.option("--to", required=True, help="The queue to put them into.")
 @json_option
 @click.pass_obj
-def move(place: Place, *, queue: str, to: str, as_json: bool) -> None:
+def move(deployment: Deployment, *, queue: str, to: str, as_json: bool) -> None:
     """Put all ready, scheduled and waiting jobs of a queue into another one."""
-    with place.control() as control:
+    with deployment.control() as control:
         moved = control.move_queue(queue, to)
     if as_json:
         print_json({"moved": moved})
@@ -132,13 +132,13 @@ def move(place: Place, *, queue: str, to: str, as_json: bool) -> None:
 @click.argument("names", metavar="QUEUE...", nargs=-1, required=True)
 @json_option
 @click.pass_obj
-def delete(place: Place, *, names: tuple[str, ...], as_json: bool) -> None:
+def delete(deployment: Deployment, *, names: tuple[str, ...], as_json: bool) -> None:
     """Forget queues that are used no more: their bindings, pauses and totals.
 
     One that has jobs, finished and dead ones too, or a consumer that lives is left alone, and the
     exit code is 1; the others go. Whoever declares such a queue again makes it anew.
     """
-    with place.inspection() as inspection, place.control() as control:
+    with deployment.inspection() as inspection, deployment.control() as control:
         known = {queue.queue: queue for queue in inspection.queues(1)}
         used = {
             queue: one for one in inspection.consumers() if one.is_alive for queue in one.queues

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from celery_mysqllock.cli.deployment import URL_VARIABLE
 from celery_mysqllock.cli.guard import Command, Guard, say
 from celery_mysqllock.cli.numbers import Seconds
-from celery_mysqllock.cli.place import URL_VARIABLE
 from celery_mysqllock.exceptions import (
     DatabaseError,
     LockLost,
@@ -23,7 +23,7 @@ from celery_mysqllock.exceptions import (
 from celery_mysqllock.locks import MySQLLock
 
 if TYPE_CHECKING:
-    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.cli.deployment import Deployment
     from celery_mysqllock.settings import LockSettings
 
 _UNAVAILABLE, _LOST = 69, 75  # exit codes: EX_UNAVAILABLE and EX_TEMPFAIL of sysexits.h
@@ -68,7 +68,7 @@ class BehindDashes(click.Command):
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of a conflict.")
 @click.pass_obj
 def run(  # noqa: PLR0913 - its options
-    place: Place,
+    deployment: Deployment,
     *,
     name: str,
     wait: float | None,
@@ -95,7 +95,7 @@ def run(  # noqa: PLR0913 - its options
     # what is logged of a loss is said here
     logging.getLogger("celery_mysqllock").addHandler(logging.NullHandler())
     try:
-        code = _run(place.locks, name, 0 if nonblock else wait, command, grace)
+        code = _run(deployment.locks, name, 0 if nonblock else wait, command, grace)
     except LockTimeout as conflict:
         if not quiet:
             say(str(conflict))

@@ -12,7 +12,7 @@ from celery_mysqllock.cli.tables import json_option, print_facts, print_json, re
 from celery_mysqllock.jobs import COUNT_LIMIT, counted
 
 if TYPE_CHECKING:
-    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.cli.deployment import Deployment
     from celery_mysqllock.jobs import QueueStatus, ServerHealth
 
 _COUNTS = ("ready", "scheduled", "waiting", "running", "dead", "done", "rate")
@@ -23,13 +23,13 @@ _UNKNOWN = "unknown: needs the privilege PROCESS"
 @click.option("--exact", is_flag=True, help=f"Count beyond {COUNT_LIMIT} jobs, which takes longer.")
 @json_option
 @click.pass_obj
-def stats(place: Place, *, exact: bool, as_json: bool) -> None:
+def stats(deployment: Deployment, *, exact: bool, as_json: bool) -> None:
     """Show queues, totals and the server's health.
 
     An old open transaction (a backup, a forgotten session) keeps the server from forgetting deleted
     rows, which every claim then has to step over.
     """
-    with place.inspection() as inspection:
+    with deployment.inspection() as inspection:
         queues = inspection.queues(None if exact else COUNT_LIMIT)
         living = [one for one in inspection.consumers() if one.is_worker and one.is_alive]
         health = inspection.server()

@@ -24,8 +24,8 @@ from celery_mysqllock.exceptions import MySQLLockError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from celery_mysqllock.cli.deployment import Deployment
     from celery_mysqllock.cli.overview import Overview
-    from celery_mysqllock.cli.place import Place
 
 _QUIT = frozenset("qQ\x04")
 
@@ -40,12 +40,12 @@ _QUIT = frozenset("qQ\x04")
 )
 @click.option("--once", is_flag=True, help="Print one frame and end.")
 @click.pass_obj
-def top(place: Place, *, interval: float, once: bool) -> None:
+def top(deployment: Deployment, *, interval: float, once: bool) -> None:
     """Show queues, consumers, running jobs, locks and dead jobs, live. q or Ctrl-C ends it.
 
     Also the server's health. When the server is lost it says so, and goes on when it is back.
     """
-    watch, console = Watch(place), Console(highlight=False)
+    watch, console = Watch(deployment), Console(highlight=False)
     if once:
         _print(console, watch.read())
         watch.close()

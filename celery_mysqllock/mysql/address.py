@@ -151,14 +151,14 @@ class Address:
         return self._url(quote(self.password, safe=""))
 
     def __str__(self) -> str:
-        return self._url("**")
+        return self._url("**", shows_timeout=False)
 
-    def _url(self, password: str) -> str:
+    def _url(self, password: str, *, shows_timeout: bool = True) -> str:
         login = quote(self.user, safe="") + (f":{password}" if self.password else "")
         options: dict[str, str] = {}
         if self.unix_socket:
             options["unix_socket"] = self.unix_socket
-        if self.connect_timeout != DEFAULT_CONNECT_TIMEOUT:
+        if shows_timeout and self.connect_timeout != DEFAULT_CONNECT_TIMEOUT:
             options["connect_timeout"] = f"{self.connect_timeout:g}"
         if self.login_method:
             options["login_method"] = self.login_method

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.log import get_logger
 from celery.utils.threads import get_ident
 
+from celery_mysqllock.app import lock_settings
 from celery_mysqllock.exceptions import LockLost, LockNotOwned, MySQLLockError
-from celery_mysqllock.tasks.configuration import lock_settings
 from celery_mysqllock.tasks.conflict import answer_conflict
 from celery_mysqllock.tasks.informing import only_informing
 from celery_mysqllock.tasks.loss import Loss

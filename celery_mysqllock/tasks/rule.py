@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from celery_mysqllock.app import lock_settings
 from celery_mysqllock.exceptions import LockError, SettingsError
 from celery_mysqllock.locks import new_lock
 from celery_mysqllock.mysql import lock_name
 from celery_mysqllock.tasks.body import bound_run, with_models
-from celery_mysqllock.tasks.configuration import lock_settings
 from celery_mysqllock.tasks.keys import check_key, key_of, signature_of
 from celery_mysqllock.tasks.options import read_options
 

@@ -14,8 +14,9 @@ import pytest
 from celery import Celery
 from kombu import Connection, Consumer, Queue
 
-from celery_mysqllock.beat.place import find_place
-from celery_mysqllock.cli.place import Place
+from celery_mysqllock.app import lock_address, lock_settings
+from celery_mysqllock.beat import Scheduler
+from celery_mysqllock.cli.deployment import Deployment
 from celery_mysqllock.exceptions import (
     CannotConnect,
     DatabaseError,
@@ -25,7 +26,7 @@ from celery_mysqllock.exceptions import (
 )
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
-from celery_mysqllock.tasks.configuration import lock_settings
+from celery_mysqllock.tasks import lock_for, single_instance
 from tests.broker.app import add, app, note
 from tests.broker.commands import celery
 from tests.broker.worker import Worker
@@ -296,15 +297,35 @@ def test_locks_beats_and_commands_use_the_brokers_tls(
             assert [opens(address) for address in found] == [works_there] * len(found)
 
 
+def test_a_tasks_lock_verifies_the_server_as_the_broker_does(
+    encrypted: Address, authority: Authority, tmp_path: Path
+) -> None:
+    stranger = str(Authority(tmp_path, "nobody the server knows").ca)
+    for ca in (str(authority.ca), stranger):
+        app = Celery("tls", broker=encrypted.url(), set_as_current=False)
+        app.conf.broker_use_ssl = {"ssl_mode": "VERIFY_CA", "ssl_ca": ca}
+        task = app.task(single_instance(locked), lazy=False, shared=False)
+        if ca == stranger:
+            with pytest.raises(CannotConnect, match="certificate"):
+                lock_for(task).acquire(wait=0)
+        else:
+            with lock_for(task):
+                assert lock_for(task).locked()
+
+
+def locked() -> None:
+    """A task that runs alone."""
+
+
 def everywhere(url: str, options: dict[str, str], own_url: str | None = None) -> list[Address]:
     """Where the locks, the beats and the commands of an app log in."""
     app = Celery("tls", broker=url, set_as_current=False)
     app.conf.update(broker_use_ssl=options, mysqllock_url=own_url)
-    return [
-        Address.parse(lock_settings(app).url or ""),
-        *find_place(app).addresses,
-        *Place(app).addresses,
-    ]
+    locks, beat = lock_address(lock_settings(app)), Scheduler.__new__(Scheduler)
+    assert locks is not None
+    beat.app = app
+    beat.read_settings()
+    return [locks, *beat.servers, *Deployment(app).addresses]
 
 
 def opens(address: Address) -> bool:

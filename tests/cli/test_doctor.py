@@ -20,7 +20,7 @@ from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
 from devserver.network import Network
 from devserver.program import MARIADB
-from tests.cli.test_place import PROGRAM, run
+from tests.cli.test_deployment import PROGRAM, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from celery_mysqllock.exceptions import LockLost
 from celery_mysqllock.jobs import LockNames
 from celery_mysqllock.locks import MySQLLock
 from celery_mysqllock.mysql import Address, Session
-from tests.cli.test_place import run
+from tests.cli.test_deployment import run
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

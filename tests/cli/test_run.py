@@ -19,8 +19,8 @@ import pytest
 
 from celery_mysqllock.locks import MySQLLock
 from celery_mysqllock.mysql import Address, Session, used_by
-from tests.cli.test_place import PROGRAM
-from tests.cli.test_place import run as mysqllock
+from tests.cli.test_deployment import PROGRAM
+from tests.cli.test_deployment import run as mysqllock
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock import MySQLLock
+from celery_mysqllock.cli.deployment import Deployment
 from celery_mysqllock.cli.overview import Watch
-from celery_mysqllock.cli.place import Place
 from celery_mysqllock.mysql import Address, Session
 from tests.cli.conftest import PROGRAM
 from tests.cli.fleet import NAME, fleet
@@ -193,7 +193,7 @@ def test_a_look_asks_the_server_little_however_much_there_is(session: Session) -
     with fleet(session), MySQLLock("one", url=url), MySQLLock("two", url=url):
         for job_status in (0, 2, 3):
             session.execute(_INSERT, (job_status,))
-        watch = Watch(Place(url=url), rows=3)
+        watch = Watch(Deployment(url=url), rows=3)
         overview = eventually(lambda: found if held(found := watch.read()) == 2 else None)
         assert overview is not None
         assert (len(overview.dead), overview.queues[0].dead) == (3, 101)

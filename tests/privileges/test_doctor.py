@@ -13,7 +13,7 @@ from celery_mysqllock.cli.checks.roles import MIGRATING, ROLES
 from celery_mysqllock.jobs import LockNames
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.mysql import Session, get_lock
-from tests.cli.test_place import run
+from tests.cli.test_deployment import run
 from tests.privileges.grants import roles
 
 if TYPE_CHECKING:

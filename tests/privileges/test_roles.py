@@ -11,7 +11,7 @@ import pytest
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege
 from celery_mysqllock.jobs import JobTable, OrderKey
 from celery_mysqllock.mysql import Session
-from tests.cli.test_place import run
+from tests.cli.test_deployment import run
 from tests.privileges.grants import roles
 from tests.waiting import eventually
 

@@ -12,7 +12,7 @@ from celery_mysqllock.cli.serving import Named, host_option, missing_extra, name
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-    from celery_mysqllock.cli.place import Place
+    from celery_mysqllock.cli.deployment import Deployment
 
 __all__ = ["web"]
 
@@ -40,7 +40,7 @@ __all__ = ["web"]
 )
 @click.pass_obj
 def web(  # noqa: PLR0913 - its options
-    place: Place,
+    deployment: Deployment,
     *,
     host: str,
     port: int,
@@ -64,9 +64,9 @@ def web(  # noqa: PLR0913 - its options
     except ImportError as error:
         raise missing_extra("web", "web") from error
     access = Access(token or None, host, names)
-    place.addresses  # noqa: B018 - raises now what is wrong with the options
-    watch = Watch(place)
-    site: WSGIApplication = Named(create_site(place, watch, access), host, names)
+    deployment.addresses  # noqa: B018 - raises now what is wrong with the options
+    watch = Watch(deployment)
+    site: WSGIApplication = Named(create_site(deployment, watch, access), host, names)
     if proxy:
         site = ProxyFix(site, x_for=1, x_proto=1, x_host=1, x_prefix=1)
     serve(site, host, port, "mysqllock web", prefix)

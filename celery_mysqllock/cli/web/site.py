@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from werkzeug.wrappers import Response as AnyResponse
 
+    from celery_mysqllock.cli.deployment import Deployment
     from celery_mysqllock.cli.overview import Watch
-    from celery_mysqllock.cli.place import Place
     from celery_mysqllock.cli.web.access import Access
     from celery_mysqllock.jobs import Job
 
@@ -70,11 +70,11 @@ class _Sessions(SecureCookieSessionInterface):
         return request.is_secure
 
 
-def create_site(place: Place, watch: Watch, access: Access) -> Flask:
+def create_site(deployment: Deployment, watch: Watch, access: Access) -> Flask:
     """The application.
 
     Args:
-        place: The job table.
+        deployment: The job table.
         watch: Reads the overview.
         access: Decides who may see it and act.
     """
@@ -91,9 +91,9 @@ def create_site(place: Place, watch: Watch, access: Access) -> Flask:
     prepare(site)
     _guard(site, access)
     _refuse(site)
-    _pages(site, place, watch)
+    _pages(site, deployment, watch)
     _signing(site, access)
-    _actions(site, place)
+    _actions(site, deployment)
     return site
 
 
@@ -150,7 +150,7 @@ def _message(title: str, text: str, *, refresh: int | None = None) -> str:
     return render_template("message.html", title=title, problem=text, refresh=refresh)
 
 
-def _pages(site: Flask, place: Place, watch: Watch) -> None:
+def _pages(site: Flask, deployment: Deployment, watch: Watch) -> None:
     @site.get("/")
     def overview() -> str:
         refreshes = request.args.get("refresh") != "off"
@@ -169,7 +169,7 @@ def _pages(site: Flask, place: Place, watch: Watch) -> None:
         except SettingsError as error:
             problem = str(error)
         else:
-            with place.inspection() as inspection:
+            with deployment.inspection() as inspection:
                 found = inspection.jobs(selection, _SHOWN + 1)
         page = render_template(
             "jobs.html",
@@ -182,7 +182,7 @@ def _pages(site: Flask, place: Place, watch: Watch) -> None:
 
     @site.get("/jobs/<job_id>")
     def job(job_id: str) -> str:
-        found = _find(place, job_id)
+        found = _find(deployment, job_id)
         message = found.message or ""
         shown = readable(message) if len(message) <= _LARGE else message
         return render_template(
@@ -196,18 +196,18 @@ def _pages(site: Flask, place: Place, watch: Watch) -> None:
 
     @site.get("/jobs/<job_id>/message")
     def message(job_id: str) -> Response:
-        found = _find(place, job_id)
+        found = _find(deployment, job_id)
         name = f"job-{found.id}.txt"
         response = Response((found.message or "").encode(), mimetype="text/plain")
         response.headers["Content-Disposition"] = f"attachment; filename={name}"
         return response
 
 
-def _find(place: Place, job_id: str) -> Job:
+def _find(deployment: Deployment, job_id: str) -> Job:
     is_id = job_id.isascii() and job_id.isdecimal() and len(job_id) <= 20  # noqa: PLR2004 - a BIGINT
     if not is_id:
         raise NotFound("There is no such page.")
-    with place.inspection() as inspection:
+    with deployment.inspection() as inspection:
         found = inspection.find(job_id)
     if not found:
         raise NotFound(f"There is no job {job_id}. It may be done.")
@@ -234,7 +234,7 @@ def _signing(site: Flask, access: Access) -> None:
         return redirect(link("overview"), 303)
 
 
-def _actions(site: Flask, place: Place) -> None:
+def _actions(site: Flask, deployment: Deployment) -> None:
     def on_jobs(path: str, done: str, act: Callable[[list[int]], int]) -> None:
         def answer() -> AnyResponse:
             changed = act([int(one) for one in request.form.getlist("id") if _is_number(one)])
@@ -247,11 +247,11 @@ def _actions(site: Flask, place: Place) -> None:
         site.add_url_rule(path, done, answer, methods=["POST"])
 
     def retry(ids: list[int]) -> int:
-        with place.control() as control:
+        with deployment.control() as control:
             return control.retry(ids)
 
     def discard(ids: list[int]) -> int:
-        with place.control() as control:
+        with deployment.control() as control:
             return control.discard(ids)
 
     on_jobs("/jobs/retry", "retried", retry)
@@ -259,13 +259,13 @@ def _actions(site: Flask, place: Place) -> None:
 
     @site.post("/queues/pause")
     def pause() -> AnyResponse:
-        with place.control() as control:
+        with deployment.control() as control:
             control.pause(request.form.get("queue", ""))
         return redirect(link("overview", done="paused"), 303)
 
     @site.post("/queues/resume")
     def resume() -> AnyResponse:
-        with place.control() as control:
+        with deployment.control() as control:
             control.resume(request.form.get("queue", ""))
         return redirect(link("overview", done="resumed"), 303)
 

@@ -1,4 +1,4 @@
-"""Where a command works: the servers, the job table and the locks, of an app or of a URL."""
+"""The deployment that a command works on: the servers, job table and locks of an app or a URL."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import click
 from celery.app.utils import find_app
 from click.core import ParameterSource
 
-from celery_mysqllock.broker.address import read_broker_settings
+from celery_mysqllock.app import broker_of, lock_settings
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.jobs import Control, Inspection, LockNames, Migrations
 from celery_mysqllock.mysql import Address, Session, open_first
 from celery_mysqllock.settings import BrokerSettings, LockSettings, check_identifier
-from celery_mysqllock.tasks.configuration import broker_addresses, lock_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from celery import Celery
+
+    from celery_mysqllock.app import Broker
 
 #: The environment variable that stands for ``--url``.
 URL_VARIABLE = "MYSQLLOCK_URL"
@@ -35,8 +36,8 @@ _NOWHERE = (
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a command works with; read when it is first asked for, so that ``--help`` needs nothing.
+class Deployment:
+    """What a command works on; read when it is first asked for, so that ``--help`` needs nothing.
 
     Attributes:
         app: The Celery app, None when a URL was given instead.
@@ -49,55 +50,63 @@ class Place:
     table: str | None = None
 
     @property
-    def settings(self) -> BrokerSettings:
-        """The broker's settings.
+    def broker(self) -> Broker | None:
+        """The app's MySQL broker, None without an app or with another broker.
 
         Raises:
-            SettingsError: One is wrong.
+            SettingsError: A setting is wrong.
         """
-        options = {} if self.app is None else self.app.conf.broker_transport_options or {}
-        settings = read_broker_settings(options)
+        return None if self.app is None else broker_of(self.app)
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether there is a job table; errors as in ``broker``."""
+        return self.url is not None or self.broker is not None
+
+    @property
+    def settings(self) -> BrokerSettings:
+        """How the job table is used; the defaults where the app's broker is not MySQL.
+
+        Raises:
+            SettingsError: A setting is wrong.
+        """
+        broker = self.broker
+        settings = BrokerSettings() if broker is None else broker.settings
         if self.table is None:
             return settings
         return replace(settings, table=check_identifier("--table", self.table))
 
     @property
-    def addresses(self) -> list[Address]:
-        """Where the job table is: on each server, when the broker is a list of URLs.
+    def addresses(self) -> tuple[Address, ...]:
+        """The servers of the job table, several when ``broker_url`` is a list.
 
         Raises:
-            SettingsError: Nobody says where, or one of the app's brokers is no mysql:// URL.
+            SettingsError: Neither an app nor a URL was given, or the app's broker is not MySQL.
         """
         if self.url is not None:
-            return [Address.parse(self.url)]
+            return (Address.parse(self.url),)
         if self.app is None:
             raise SettingsError(_NOWHERE)
-        found = broker_addresses(self.app)
-        if not found:
+        broker = self.broker
+        if broker is None:
             raise SettingsError(
                 "broker_url names no MySQL database, so there is no job table. Set it to "
                 "mysql://user:password@host:3306/database."
             )
-        return found
+        return broker.addresses
 
     def namespace(self, session: Session) -> str | None:
-        """The namespace of the app's broker, None when a URL was given instead of an app."""
+        """The namespace of the app's broker, None when no app was given."""
         if self.app is None:
             return None
         return self.settings.namespace or LockNames.of(session, self.settings.table).database
 
     @property
-    def table_beside_locks(self) -> str:
-        """The job table whose name the beat's lock has; the default one beside another broker."""
-        is_broker_ours = self.app is None or bool(broker_addresses(self.app))
-        return self.settings.table if is_broker_ours else BrokerSettings.table
-
-    @property
     def locks(self) -> LockSettings:
-        """Where the locks are.
+        """The settings of the locks.
 
         Raises:
-            SettingsError: Nobody says where.
+            SettingsError: Neither an app nor a URL was given, or a setting is wrong.
         """
         if self.url is not None:
             return LockSettings(url=self.url)
@@ -109,11 +118,11 @@ class Place:
         """Open a session with the first server of the job table that answers.
 
         Args:
-            patience: Seconds after which an answer that has not come counts as a lost connection,
-                None for as many as with any session.
+            patience: Seconds to wait for an answer before the connection counts as lost; None for
+                the default of sessions.
 
         Raises:
-            CannotConnect: None does.
+            CannotConnect: No server answers.
             LoginRefused, UnknownDatabase, MissingPrivilege: The server says no.
         """
         return open_first(
@@ -131,7 +140,7 @@ class Place:
 
     @contextmanager
     def inspection(self) -> Iterator[Inspection]:
-        """A look at the job table, on a session of its own; errors as in ``session``.
+        """Read the job table, on a session of its own; errors as in ``session``.
 
         Raises:
             TableMissing, TableMismatch: There is no job table of this release's shape.
@@ -142,7 +151,7 @@ class Place:
 
     @contextmanager
     def control(self) -> Iterator[Control]:
-        """Changes to jobs and queues, on a session of its own; errors as in ``inspection``."""
+        """Change jobs and queues, on a session of its own; errors as in ``inspection``."""
         with self.session() as session:
             Migrations(session, self.settings.table).check()
             yield Control(session, self.settings.table)
@@ -177,17 +186,17 @@ def choose_url(context: click.Context, url: str | None, file: Path | None) -> st
     return found
 
 
-def find_place(
+def find_deployment(
     context: click.Context, app: str | None, url: str | None, table: str | None
-) -> Place:
-    """The place that the options say; under ``celery -A app`` that app's.
+) -> Deployment:
+    """The deployment that the options say; under ``celery -A app`` that app's.
 
     Raises:
         click.UsageError: There is no such app.
     """
     if app is not None:
-        return Place(_find_app(app), url, table)
-    return Place(getattr(context.find_object(object), "app", None), url, table)
+        return Deployment(_find_app(app), url, table)
+    return Deployment(getattr(context.find_object(object), "app", None), url, table)
 
 
 def _find_app(name: str) -> Celery:

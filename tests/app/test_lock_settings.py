@@ -1,4 +1,4 @@
-"""Where an application's locks are."""
+"""The settings of an application's locks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from celery import Celery
 
+from celery_mysqllock.app import lock_address, lock_settings
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.mysql import Address
 from celery_mysqllock.settings import LockSettings
-from celery_mysqllock.tasks.configuration import lock_settings
 
 MYSQL = "mysql://user:secret@host/db"
 
@@ -46,6 +46,25 @@ def test_a_namespace_of_the_configuration_works() -> None:
     assert lock_settings(app).url == MYSQL
 
 
+def test_names_in_capitals_work_as_celerys_old_ones_do() -> None:
+    app = Celery()
+    app.config_from_object(SimpleNamespace(BROKER_URL=MYSQL, MYSQLLOCK_NAMESPACE="mine"))
+    assert lock_settings(app).namespace == "mine"
+
+
+def test_on_the_brokers_server_the_locks_have_its_namespace() -> None:
+    options = {"namespace": "brokers", "table": "tasks"}
+    for given, namespace in (
+        ({"broker_url": MYSQL}, "brokers"),
+        ({"broker_url": MYSQL, "mysqllock_namespace": "mine"}, "mine"),
+        ({"broker_url": MYSQL, "mysqllock_url": MYSQL}, None),
+        ({"broker_url": "amqp://elsewhere", "mysqllock_url": MYSQL}, None),
+    ):
+        app = Celery()
+        app.conf.update(given, broker_transport_options=options)
+        assert lock_settings(app).namespace == namespace
+
+
 @pytest.mark.parametrize(
     "configuration",
     [
@@ -58,7 +77,8 @@ def test_a_namespace_of_the_configuration_works() -> None:
 def test_the_broker_is_the_default(configuration: dict[str, object]) -> None:
     app = Celery()
     app.conf.update(configuration)
-    assert Address.parse(lock_settings(app).url or "") == Address.parse(MYSQL)
+    # with the timeout of the broker's connections, Celery's broker_connection_timeout
+    assert lock_address(lock_settings(app)) == Address.parse(MYSQL, connect_timeout=4.0)
 
 
 @pytest.mark.parametrize("broker", ["memory://", "amqp://user:secret@host//", None])
