@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,24 +43,6 @@ def hide_in_settings() -> None:
         return hide_passwords(inner(conf))
 
     celery_settings.filter_hidden_settings = filter_hidden_settings
-
-
-def hide_in_stats() -> None:
-    """Make a worker hide the passwords of its broker's alternate URLs in ``inspect stats``.
-
-    Celery before 5.7 hides that of the first URL only.
-    """
-    # loaded in a worker only
-    module = sys.modules.get("celery.worker.consumer.connection")
-    if module is None or hasattr(module.Connection.info, "__wrapped__"):
-        return
-    inner = module.Connection.info
-
-    @functools.wraps(inner)
-    def info(self: Any, consumer: Any) -> Any:  # noqa: ANN401 - Celery's
-        return hide_passwords(inner(self, consumer))
-
-    module.Connection.info = info
 
 
 hide_in_settings()

@@ -35,7 +35,6 @@ from celery_mysqllock.jobs import Wanted
 from celery_mysqllock.jobs.repeated import RepeatedWarnings
 from celery_mysqllock.mysql import DRIVER_VERSION
 from celery_mysqllock.mysql.address import DEFAULT_PORT
-from celery_mysqllock.redaction import hide_in_stats
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -99,7 +98,6 @@ class Transport(virtual.Transport):
         self._error: MySQLLockError | None = None
         self._doorway = Doorway()
         self._routes: Routes | None = None
-        hide_in_stats()
 
     # -- connection -------------------------------------------------------------------------------
 

@@ -44,11 +44,12 @@ def install(_controller: Any) -> None:
     replace(BasePool, "start", _guarded_start)
     replace(Consumer, "create_task_handler", _guarded_handlers)
     replace(WorkController, "_process_task", _guarded_handing)
-    for name in ("on_failure", "on_success", "on_timeout"):
-        replace(Request, name, _guarded_end)
+    replace(Request, "on_failure", _guarded_end)
+    replace(Request, "on_success", _guarded_end)
+    replace(Request, "on_timeout", _guarded_end)
     replace(Mingle, "send_hello", _guarded_hello)
-    for name in ("add_task_queue", "cancel_task_queue"):
-        replace(Consumer, name, _guarded_command)
+    replace(Consumer, "add_task_queue", _guarded_command)
+    replace(Consumer, "cancel_task_queue", _guarded_command)
 
 
 def _guarded_handlers(create: Callable[..., Any]) -> Callable[..., Any]:

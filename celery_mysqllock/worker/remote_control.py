@@ -1,10 +1,11 @@
-"""Remote control of a worker that consumes from the job table: what some commands do beside.
+"""Changes what remote control does in a worker that consumes from the job table.
 
 - ``revoke`` frees the unique keys of the revoked jobs. A worker drops a revoked task when it is
   delivered, which for a scheduled one may be in a month. Until then calls with the same key would
   get the result of a task that never runs.
 - ``inspect scheduled`` shows what is scheduled in the table. Celery's workers hold tasks with an
   ETA and show those. Here the table holds them, and each worker shows the next of its queues.
+- ``inspect stats`` shows no password. Celery before 5.7 hides that of the first URL only.
 - mingle, with which a worker that starts asks the others what has been revoked, is allowed.
 - The end of remote control in gevent and eventlet workers is a lost connection.
 """
@@ -15,6 +16,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from celery.utils.functional import maybe_list
+from celery.worker.consumer.connection import Connection
 from celery.worker.consumer.mingle import Mingle
 from celery.worker.control import Panel
 from celery.worker.pidbox import gPidbox
@@ -24,6 +26,7 @@ from celery_mysqllock.broker import Transport
 from celery_mysqllock.broker.row import row_id
 from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError
 from celery_mysqllock.jobs import Inspection
+from celery_mysqllock.redaction import hide_passwords
 from celery_mysqllock.worker.replaced import replace, replace_item
 
 if TYPE_CHECKING:
@@ -44,10 +47,11 @@ def install(_controller: Any) -> None:
     # Celery lists the drivers that mingle. Gossip stays off: with it each worker stores a message
     # for each other one every two seconds, and Celery itself needs it for nothing.
     Mingle.compatible_transports = {*Mingle.compatible_transports, Transport.driver_type}
-    replace_item(Panel.data, "revoke", _freeing_keys)
-    for name in ("scheduled", "dump_schedule"):
-        replace_item(Panel.data, name, _with_table)
     replace(gPidbox, "loop", _watched)
+    replace(Connection, "info", _without_passwords)
+    replace_item(Panel.data, "revoke", _freeing_keys)
+    replace_item(Panel.data, "scheduled", _with_table)
+    replace_item(Panel.data, "dump_schedule", _with_table)
 
 
 def _transport_of(consumer: Any) -> Transport | None:
@@ -78,6 +82,16 @@ def _watched(loop: Callable[..., Any]) -> Callable[..., Any]:
             return None
 
     return watch
+
+
+# -- inspect stats ---------------------------------------------------------------------------------
+
+
+def _without_passwords(info: Callable[..., Any]) -> Callable[..., Any]:
+    def info_without_passwords(connection: Any, consumer: Any) -> Any:
+        return hide_passwords(info(connection, consumer))
+
+    return info_without_passwords
 
 
 # -- revoke ---------------------------------------------------------------------------------------

@@ -21,9 +21,12 @@ from celery_mysqllock.settings import BeatSettings, BrokerSettings, LockSettings
 from celery_mysqllock.tasks import current_lock, lock_for, signals
 from celery_mysqllock.tasks.options import LockOptions
 from tests.docs.docstring import inline, items, markdown
+from tests.worker.internals import PRIVATE, READ_IN, REPLACED, UNDOCUMENTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.worker.internals import Internal
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -71,6 +74,7 @@ def pages() -> dict[str, str]:
         ),
         "exceptions.md": _page("Exceptions", *_exceptions()),
         "signals.md": _page("Signals", *_signals()),
+        "internals.md": _page("Internals", *_internals()),
     }
 
 
@@ -193,6 +197,33 @@ def _signals() -> Iterator[str]:
 
 def _arguments(name: str) -> set[str]:
     return set(getattr(signals, name).providing_args)
+
+
+def _internals() -> Iterator[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in READ_IN.items())
+    yield (
+        f"The names of Celery, kombu and billiard that they do not document, and that this package "
+        f"uses. They were read in {versions}, and are the same from Celery 5.5 on. "
+        "`tests/worker/test_internals.py` fails when one is gone, and when the package uses one "
+        "that is not listed. Those of PyMySQL are in `tests/mysql/test_pymysql_internals.py`."
+    )
+    yield "## Replaced"
+    yield "What this package replaces by a function of its own, which calls the former one."
+    yield _table_of(REPLACED)
+    yield "## Private"
+    yield "What begins with an underscore, or is in a module that does."
+    yield _table_of(PRIVATE)
+    yield "## Undocumented"
+    yield "What is public by its name, and on no page of the documentation."
+    yield _table_of(UNDOCUMENTED)
+
+
+def _table_of(internals: tuple[Internal, ...]) -> str:
+    rows = (
+        f"| `{one.name}` | {', '.join(f'`{file}`' for file in one.files)} | {one.without} |"
+        for one in internals
+    )
+    return "\n".join(("| name | used in | without it |", "|---|---|---|", *rows))
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ TESTS = (
     "tests/tasks/test_signals.py",
     "tests/broker/test_transport.py",
     "tests/broker/test_worker.py",
+    "tests/worker/test_internals.py",
     "tests/cli/test_migrate.py",
 )
 # what a file that is missing from the wheel would break
