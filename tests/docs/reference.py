@@ -220,7 +220,7 @@ def _internals() -> Iterator[str]:
 
 def _table_of(internals: tuple[Internal, ...]) -> str:
     rows = (
-        f"| `{one.name}` | {', '.join(f'`{file}`' for file in one.files)} | {one.without} |"
+        f"| `{one.name}` | {', '.join(f'`{room}`' for room in one.rooms)} | {one.without} |"
         for one in internals
     )
     return "\n".join(("| name | used in | without it |", "|---|---|---|", *rows))

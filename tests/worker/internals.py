@@ -18,12 +18,12 @@ class Internal:
 
     Attributes:
         name: The name with its module and class.
-        files: Where it is used, in the package.
+        rooms: Where it is used: rooms of the package, or files beside them.
         without: What breaks without it.
     """
 
     name: str
-    files: tuple[str, ...]
+    rooms: tuple[str, ...]
     without: str
 
     @property
@@ -43,71 +43,71 @@ _BURIED = "A message that breaks this part of the worker ends it, instead of bei
 REPLACED = (
     Internal(
         "celery.worker.request.Request.on_accepted",
-        ("worker/step.py",),
+        ("worker",),
         "No channel learns that a task has begun, so no delivery counts towards `max_deliveries`.",
     ),
     Internal(
         "celery.worker.request.Request.on_failure",
-        ("worker/dead_reasons.py", "worker/guard.py"),
+        ("worker",),
         "A dead job's row does not say how its task has failed.",
     ),
-    Internal("celery.worker.request.Request.on_success", ("worker/guard.py",), _BURIED),
-    Internal("celery.worker.request.Request.on_timeout", ("worker/guard.py",), _BURIED),
-    Internal("celery.worker.WorkController._process_task", ("worker/guard.py",), _BURIED),
-    Internal("celery.worker.consumer.Consumer.create_task_handler", ("worker/guard.py",), _BURIED),
+    Internal("celery.worker.request.Request.on_success", ("worker",), _BURIED),
+    Internal("celery.worker.request.Request.on_timeout", ("worker",), _BURIED),
+    Internal("celery.worker.WorkController._process_task", ("worker",), _BURIED),
+    Internal("celery.worker.consumer.Consumer.create_task_handler", ("worker",), _BURIED),
     Internal(
         "celery.worker.consumer.Consumer.add_task_queue",
-        ("worker/guard.py",),
+        ("worker",),
         "`control add_consumer` with a name that no server takes ends the worker.",
     ),
     Internal(
         "celery.worker.consumer.Consumer.cancel_task_queue",
-        ("worker/guard.py",),
+        ("worker",),
         "`control cancel_consumer` with such a name ends the worker.",
     ),
     Internal(
         "celery.concurrency.base.BasePool.start",
-        ("worker/guard.py",),
+        ("worker",),
         "In pools of threads and greenlets, a task that raises `SystemExit` is never settled.",
     ),
     Internal(
         "celery.worker.consumer.mingle.Mingle.send_hello",
-        ("worker/guard.py",),
+        ("worker",),
         "A reply that cannot be read ends a worker that starts.",
     ),
     Internal(
         "celery.worker.consumer.mingle.Mingle.compatible_transports",
-        ("worker/remote_control.py",),
+        ("worker",),
         "A worker that starts does not learn which tasks are revoked.",
     ),
     Internal(
         "celery.worker.consumer.connection.Connection.info",
-        ("worker/remote_control.py",),
+        ("worker",),
         "`inspect stats` shows the passwords of all broker URLs but the first (Celery < 5.7).",
     ),
     Internal(
         "celery.worker.pidbox.gPidbox.loop",
-        ("worker/remote_control.py",),
+        ("worker",),
         "A gevent or eventlet worker answers no remote control after a lost connection.",
     ),
     Internal(
         "celery.worker.control.revoke",
-        ("worker/remote_control.py",),
+        ("worker",),
         "A revoked job keeps its unique key until it is due.",
     ),
     Internal(
         "celery.worker.control.scheduled",
-        ("worker/remote_control.py",),
+        ("worker",),
         "`inspect scheduled` shows nothing of what is scheduled in the table.",
     ),
     Internal(
         "celery.worker.control.dump_schedule",
-        ("worker/remote_control.py",),
+        ("worker",),
         "`dump_schedule`, the older name of `inspect scheduled`, shows nothing of the table.",
     ),
     Internal(
         "celery.Task.apply_async",
-        ("tasks/decorator.py", "tasks/publishing.py"),
+        ("tasks",),
         '`unique=` and `on_conflict="queue"` have no effect.',
     ),
     Internal(
@@ -117,12 +117,12 @@ REPLACED = (
     ),
     Internal(
         "kombu.messaging.Producer.publish",
-        ("broker/other_brokers.py",),
+        ("broker",),
         "A task for another broker is sent at once inside of a `transaction` block.",
     ),
     Internal(
         "kombu.Connection._init_params",
-        ("broker/address.py",),
+        ("app",),
         "A connection shows its whole URL, password included, as its host until it connects.",
     ),
 )
@@ -131,94 +131,94 @@ REPLACED = (
 PRIVATE = (
     Internal(
         "celery.worker.request.Request._apply_result",
-        ("worker/state.py",),
+        ("worker",),
         "After a lost connection, jobs that the pool runs on go back to the queue and run twice.",
     ),
     Internal(
         "billiard.pool.ApplyResult._write_to",
-        ("worker/state.py",),
+        ("worker",),
         "The same for jobs that a process of the prefork pool was sent and has not confirmed.",
     ),
-    Internal("billiard.process.BaseProcess._is_alive", ("worker/state.py",), "The same."),
+    Internal("billiard.process.BaseProcess._is_alive", ("worker",), "The same."),
     Internal(
         "celery.concurrency.prefork.TaskPool._pool",
-        ("worker/guard.py",),
+        ("worker",),
         "What the pool keeps of a task that could not be handed to it is never freed.",
     ),
-    Internal("billiard.pool.Pool._cache", ("worker/guard.py",), "The same."),
-    Internal("celery.concurrency.asynpool.AsynPool._payload", ("worker/guard.py",), "The same."),
+    Internal("billiard.pool.Pool._cache", ("worker",), "The same."),
+    Internal("celery.concurrency.asynpool.AsynPool._payload", ("worker",), "The same."),
     Internal(
         "celery.app.task.Task.__header__",
-        ("broker/signature.py",),
+        ("broker",),
         "A row with arguments that its task does not take runs and fails, instead of being dead.",
     ),
     Internal(
         "celery._state.get_current_task",
-        ("tasks/locked_run.py",),
+        ("tasks",),
         "A task that calls another one directly is taken for that one.",
     ),
     Internal(
         "celery._state._get_active_apps",
-        ("tasks/placing.py",),
+        ("tasks",),
         "`@single_instance` above `@shared_task` locks nothing.",
     ),
-    Internal("celery._state.connect_on_app_finalize", ("tasks/placing.py",), "The same."),
-    Internal("celery.app.base.Celery._decorated", ("tasks/placing.py",), "The same."),
-    Internal("celery.local.PromiseProxy.__then__", ("tasks/placing.py",), "The same."),
-    Internal("celery.local.PromiseProxy.__evaluated__", ("tasks/placing.py",), "The same."),
+    Internal("celery._state.connect_on_app_finalize", ("tasks",), "The same."),
+    Internal("celery.app.base.Celery._decorated", ("tasks",), "The same."),
+    Internal("celery.local.PromiseProxy.__then__", ("tasks",), "The same."),
+    Internal("celery.local.PromiseProxy.__evaluated__", ("tasks",), "The same."),
     Internal(
         "celery.app.autoretry._orig_run",
-        ("tasks/locked_run.py", "tasks/rule.py"),
+        ("tasks",),
         "A task with `autoretry_for` locks nothing.",
     ),
     Internal(
         "celery.beat.Scheduler._ensure_connected",
-        ("beat/scheduler.py",),
+        ("beat",),
         "Beat does not start while the broker cannot be reached.",
     ),
     Internal(
         "celery.schedules.crontab._orig_",
-        ("beat/entries.py",),
+        ("beat",),
         "A crontab cannot be written into the schedule's table.",
     ),
     Internal(
         "kombu.transport.virtual.Channel._inplace_augment_message",
-        ("broker/channel.py",),
+        ("broker",),
         "A published message lacks its delivery tag, exchange and routing key.",
     ),
     Internal(
         "kombu.transport.virtual.Channel._get_message_priority",
-        ("broker/channel.py", "broker/settling.py"),
+        ("broker",),
         "A job is stored without its priority.",
     ),
     Internal(
         "kombu.transport.virtual.Channel._tag_to_queue",
-        ("broker/channel.py",),
+        ("broker",),
         "A consumer that is cancelled keeps the jobs that it has claimed.",
     ),
     Internal(
         "kombu.transport.virtual.Channel._active_queues",
-        ("broker/channel.py",),
+        ("broker",),
         "A channel does not know what to claim from.",
     ),
     Internal(
         "kombu.transport.virtual.Transport._deliver",
-        ("broker/channel.py",),
+        ("broker",),
         "No message reaches its consumer.",
     ),
     Internal(
         "kombu.transport.virtual.Channel._new_queue",
-        ("broker/topology.py",),
+        ("broker",),
         "A queue is not declared in the database.",
     ),
     Internal(
         "kombu.transport.virtual.Channel._purge",
-        ("broker/topology.py",),
+        ("broker",),
         "`celery purge` deletes nothing.",
     ),
     Internal(
         "kombu.message.Message._decode",
-        ("broker/delivery.py",),
+        ("broker",),
         "A body that cannot be decoded is acknowledged, instead of being kept as dead.",
     ),
 )
@@ -227,85 +227,81 @@ PRIVATE = (
 UNDOCUMENTED = (
     Internal(
         "celery.worker.state.reserved_requests",
-        ("worker/state.py",),
+        ("worker",),
         "After a lost connection, jobs that still run go back to the queue and run twice.",
     ),
-    Internal("celery.worker.state.active_requests", ("worker/state.py",), "The same."),
+    Internal("celery.worker.state.active_requests", ("worker",), "The same."),
     Internal(
         "celery.worker.state.should_stop",
-        ("worker/node.py",),
+        ("worker",),
         "A worker that was asked to end goes on for as long as no server answers.",
     ),
-    Internal("celery.worker.state.should_terminate", ("worker/node.py",), "The same."),
-    Internal("celery.worker.state.maybe_shutdown", ("worker/node.py",), "The same."),
+    Internal("celery.worker.state.should_terminate", ("worker",), "The same."),
+    Internal("celery.worker.state.maybe_shutdown", ("worker",), "The same."),
     Internal(
         "celery.worker.state.task_ready",
-        ("worker/guard.py",),
+        ("worker",),
         "A task that could not be handed to the pool stays reserved.",
     ),
-    Internal("celery.worker.WorkController.semaphore", ("worker/guard.py",), "The same."),
-    Internal("celery.worker.WorkController.pool_putlocks", ("worker/guard.py",), "The same."),
-    Internal("celery.concurrency.base.BasePool.uses_semaphore", ("worker/guard.py",), "The same."),
+    Internal("celery.worker.WorkController.semaphore", ("worker",), "The same."),
+    Internal("celery.worker.WorkController.pool_putlocks", ("worker",), "The same."),
+    Internal("celery.concurrency.base.BasePool.uses_semaphore", ("worker",), "The same."),
     Internal(
         "billiard.pool.ApplyResult.correlation_id",
-        ("worker/guard.py",),
+        ("worker",),
         "What the pool keeps of a task that could not be handed to it is never freed.",
     ),
-    Internal(
-        "billiard.pool.ApplyResult.discard", ("worker/guard.py", "worker/state.py"), "The same."
-    ),
+    Internal("billiard.pool.ApplyResult.discard", ("worker",), "The same."),
     Internal(
         "celery.concurrency.base.BasePool.apply_async",
-        ("worker/guard.py",),
+        ("worker",),
         "In pools of threads and greenlets, a task that raises `SystemExit` is never settled.",
     ),
     Internal(
         "celery.concurrency.base.BasePool.num_processes",
-        ("worker/step.py",),
+        ("worker",),
         "A worker claims more jobs ahead than it can run.",
     ),
-    Internal(
-        "celery.worker.autoscale.Autoscaler.max_concurrency", ("worker/step.py",), "The same."
-    ),
+    Internal("celery.worker.autoscale.Autoscaler.max_concurrency", ("worker",), "The same."),
     Internal(
         "celery.worker.consumer.Consumer.strategies",
-        ("worker/step.py",),
+        ("worker",),
         "A job of a task that the worker does not have is dead at once (`unknown_task_grace`).",
     ),
     Internal(
         "celery.worker.consumer.Consumer.task_consumer",
-        ("worker/guard.py", "worker/remote_control.py", "worker/step.py"),
+        ("worker",),
         "The channel does not learn which worker it delivers to.",
     ),
     Internal(
         "billiard.einfo.ExceptionWithTraceback",
-        ("worker/dead_reasons.py",),
+        ("worker",),
         "A dead job's reason names a class of billiard, and not the task's exception.",
     ),
     Internal(
         "celery.app.task.Context.called_directly",
-        ("tasks/conflict.py",),
+        ("tasks",),
         "`autoretry_for` repeats a task that was skipped because of its lock.",
     ),
     Internal(
         "celery.schedules.crontab.remaining_delta",
-        ("beat/due.py",),
+        ("beat",),
         "Beat before Celery 5.7 is off by an hour when the clocks change.",
     ),
-    Internal("celery.schedules.BaseSchedule.nowfun", ("beat/due.py",), "The same."),
+    Internal("celery.schedules.BaseSchedule.nowfun", ("beat",), "The same."),
     Internal(
         "celery.beat.Scheduler.merge_inplace",
-        ("beat/scheduler.py",),
+        ("beat",),
         "Entries of `beat_schedule` are not read.",
     ),
     Internal(
         "celery.beat.Scheduler.install_default_entries",
-        ("beat/scheduler.py",),
+        ("beat",),
         "Expired results are not deleted once a day.",
     ),
     Internal(
         "celery.app.utils.find_app",
-        ("cli/place.py",),
+        ("cli",),
         "`mysqllock -A` does not find the application.",
     ),
     Internal(
@@ -315,12 +311,12 @@ UNDOCUMENTED = (
     ),
     Internal(
         "kombu.transport.virtual.base.queue_declare_ok_t",
-        ("broker/topology.py",),
+        ("broker",),
         "A queue that is declared passively cannot be counted.",
     ),
     Internal(
         "kombu.transport.base.to_rabbitmq_queue_arguments",
-        ("broker/topology.py",),
+        ("broker",),
         "A queue's `expires` and `message_ttl` are lost.",
     ),
 )

@@ -32,7 +32,7 @@ _BOTH = {"_deliver"}
 
 
 def private_names() -> dict[str, set[str]]:
-    """The names, by the files of the package: used, imported or overridden.
+    """The names, by the package's rooms: used, imported or overridden.
 
     A name is a library's when nothing in the package defines it. Those of PyMySQL are found by
     ``tests/mysql/test_pymysql_internals.py``.
@@ -48,13 +48,20 @@ def private_names() -> dict[str, set[str]]:
             found[file] |= {
                 name for name, module in imports.items() if "._" in module or name[0] == "_"
             }
-    return {file: names for file, names in found.items() if names}
+    return _by_room(found)
 
 
 def replaced_names() -> dict[str, set[str]]:
-    """What the package assigns in classes and modules of the libraries, by its files."""
-    found = {file: set(_assigned(tree, _imports(tree))) for file, tree in _trees()}
-    return {file: names for file, names in found.items() if names}
+    """What the package assigns in classes and modules of the libraries, by its rooms."""
+    return _by_room({file: set(_assigned(tree, _imports(tree))) for file, tree in _trees()})
+
+
+def _by_room(names: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for file, those in names.items():
+        if those:
+            found[file.partition("/")[0]] |= those
+    return found
 
 
 def _is_theirs(module: str) -> bool:
@@ -136,6 +143,6 @@ def _overridden() -> Iterator[tuple[str, set[str]]]:
 
 if __name__ == "__main__":
     for listed in (private_names(), replaced_names()):
-        for file_name, its_names in listed.items():
-            print(f"{file_name}: {', '.join(sorted(its_names))}")  # noqa: T201
+        for room, its_names in listed.items():
+            print(f"{room}: {', '.join(sorted(its_names))}")  # noqa: T201
         print(len(set().union(*listed.values())))  # noqa: T201
