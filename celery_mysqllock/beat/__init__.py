@@ -1,4 +1,4 @@
-"""A beat scheduler of which any number may run and one at a time sends: ``-S mysqllock``."""
+"""A beat scheduler for any number of hosts, one of which sends at a time: ``-S mysqllock``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a periodic task is due: from its last tick alone, so that every beat gets the same times."""
+"""When a periodic task is due, from its last tick alone, so that every beat gets the same times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HOURS, _MINUTES = 24, 60
 
 
 def next_due(kind: BaseSchedule, last: datetime) -> datetime:
-    """The first tick of the schedule after the last one; the moment of asking does not matter.
+    """The first tick of the schedule after the last one, whatever the time is now.
 
     Args:
         kind: Celery's schedule.
@@ -40,11 +40,11 @@ def next_due(kind: BaseSchedule, last: datetime) -> datetime:
 def _next_of_crontab(kind: crontab, last: datetime) -> datetime:
     """The next tick by the clocks of the crontab's zone.
 
-    What is due in each hour goes on in the hour that the clocks show twice in autumn; a time of the
-    day in that hour is due the first time only.
+    In the hour that the clocks show twice in autumn, a crontab of every hour is due both times; a
+    time of day is due only the first time.
     """
     if len(kind.hour) == _HOURS:
-        # by clocks that are not changed, for as long as the minutes are the same
+        # by a clock of fixed offset, as long as it shows the same minutes
         due = _by_clock(kind, last, timezone(last.utcoffset() or timedelta()))
         if due.astimezone(kind.tz).minute in kind.minute:
             return due
@@ -52,13 +52,13 @@ def _next_of_crontab(kind: crontab, last: datetime) -> datetime:
     for _ in range(_MINUTES):
         if due > last:
             break
-        # it was due the first time that the clocks showed this
+        # it was due when the clocks showed this the first time
         due = _by_clock(kind, due.astimezone(kind.tz), kind.tz)
     return due
 
 
 def _by_clock(kind: Any, last: datetime, zone: tzinfo) -> datetime:  # noqa: ANN401 - a crontab
-    """The next tick after a time on that clock; it may be in the past of the time, in autumn."""
+    """The next tick after a time on that clock; in autumn it may be before that time."""
     with _at(kind, last):
         # Not remaining_estimate: before Celery 5.7 it is off by an hour when the clocks change.
         start, delta, _ = kind.remaining_delta(last, tz=zone)
@@ -68,7 +68,7 @@ def _by_clock(kind: Any, last: datetime, zone: tzinfo) -> datetime:  # noqa: ANN
 
 @contextmanager
 def _at(kind: Any, moment: datetime) -> Iterator[None]:  # noqa: ANN401 - Celery's
-    """Let it be that moment for the schedule."""
+    """Make the schedule take that moment for the present."""
     clock, kind.nowfun = kind.nowfun, lambda: moment
     try:
         yield
@@ -79,8 +79,8 @@ def _at(kind: Any, moment: datetime) -> Iterator[None]:  # noqa: ANN401 - Celery
 def first_due(kind: BaseSchedule, last: datetime, now: datetime, catch_up: timedelta) -> datetime:
     """The first tick after the last one that is still worth sending.
 
-    Ticks that should have been sent longer than ``catch_up`` ago are left out, except for the
-    newest when there is no younger one: after an outage each task is sent at least once.
+    Ticks older than ``catch_up`` are skipped, except for the newest if there is no younger one:
+    after an outage each task is sent at least once.
     """
     due, oldest = next_due(kind, last), now - catch_up
     if due >= oldest:
@@ -97,13 +97,13 @@ def _shortly_before(
     now: datetime,
     oldest: datetime,
 ) -> datetime:
-    """A time to count from, so that there are few steps to the tick that is looked for."""
+    """A time to count from that is few steps before the wanted tick."""
     if isinstance(kind, schedule):
-        # Its ticks are as many intervals away from the last one.
+        # Its ticks are whole intervals after the last one.
         steps = max(0, (oldest - last) // kind.run_every - 1)
         base: datetime = last + steps * kind.run_every
         return base
-    # The ticks of any other do not depend on the last one: back in growing steps to one.
+    # The ticks of other schedules do not depend on the last one: go back in growing steps.
     back = now - oldest + timedelta(seconds=1)
     while now - back > last and next_due(kind, now - back) > now:
         back *= 2

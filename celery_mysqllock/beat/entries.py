@@ -15,7 +15,7 @@ from kombu.utils.json import dumps, loads
 
 from celery_mysqllock.beat.due import next_due
 from celery_mysqllock.exceptions import SettingsError
-from celery_mysqllock.jobs import Periodic
+from celery_mysqllock.jobs import PeriodicTask
 from celery_mysqllock.jobs.schedule import aware
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from celery.schedules import BaseSchedule
 
 _LONGEST_NAME, _HASH = 255, 16
-# Seconds. More than a hundred years are a slip of the pen.
+# Seconds. More than a hundred years are a typing error.
 _SHORTEST, _LONGEST = 0.001, 3.2e9
 _CRONTAB_FIELDS = 5
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
-# What an object without a text of its own shows differs from process to process.
+# The default repr() of an object has its address, which differs between processes.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _JSON: dict[str, tuple[type, str]] = {
     "args": (list, "array"),
@@ -42,13 +42,13 @@ _SCHEDULE = (
 )
 
 
-def written(entry: ScheduleEntry) -> Periodic:
+def written(entry: ScheduleEntry) -> PeriodicTask:
     """An entry of the configuration as a row.
 
-    What JSON cannot say, such as a solar schedule or an argument that is called when it is due,
-    stands in the row as a text for people.
+    What JSON cannot express, such as a solar schedule or a callable argument, becomes a text for
+    people to read.
     """
-    return Periodic(
+    return PeriodicTask(
         name=_short(str(entry.name)),
         task=entry.task,
         schedule=_short(_schedule_text(entry.schedule)),
@@ -90,22 +90,22 @@ def _field(value: Any) -> str:  # noqa: ANN401 - a number, a text or several of 
     return ",".join(map(str, sorted(value, key=str)))
 
 
-def counts_for(row: Periodic) -> str:
-    """What the row's ticks are counted for: when it changes, they are counted anew."""
+def counts_for(row: PeriodicTask) -> str:
+    """The row's schedule and time zone; if they change, ticks are counted anew."""
     return f"{row.schedule} {row.timezone}" if row.timezone else row.schedule
 
 
-def read(row: Periodic, configured: ScheduleEntry | None, app: Celery) -> ScheduleEntry:
-    """A row as an entry of Celery's.
+def read(row: PeriodicTask, configured: ScheduleEntry | None, app: Celery) -> ScheduleEntry:
+    """A row as Celery's entry.
 
     Args:
         row: The row.
-        configured: The configuration's entry of that name, None for none. Where the row says what
-            it would say, the entry's own values are taken: JSON may not have said it all.
+        configured: The configuration's entry of that name, None if there is none. Where the row is
+            unchanged, the entry's own values are used, since JSON may not have expressed them.
         app: The application.
 
     Raises:
-        SettingsError: The row holds something that cannot be sent; the message says what.
+        SettingsError: The row cannot be sent; the message says why.
     """
     same: Mapping[str, Any] = written(configured)._asdict() if configured is not None else {}
     values = {
@@ -129,7 +129,7 @@ def read(row: Periodic, configured: ScheduleEntry | None, app: Celery) -> Schedu
     )
 
 
-def _read_json(row: Periodic, name: str) -> Any:  # noqa: ANN401 - of the kind in _JSON
+def _read_json(row: PeriodicTask, name: str) -> Any:  # noqa: ANN401 - of the kind in _JSON
     kind, spelled = _JSON[name]
     text = getattr(row, name)
     if text is None or not text.strip():
@@ -143,7 +143,7 @@ def _read_json(row: Periodic, name: str) -> Any:  # noqa: ANN401 - of the kind i
     return value
 
 
-def _read_schedule(row: Periodic, app: Celery) -> BaseSchedule:
+def _read_schedule(row: PeriodicTask, app: Celery) -> BaseSchedule:
     fields = row.schedule.split()
     if len(fields) == 1:
         return schedule(_seconds(row.schedule), app=app)
@@ -152,8 +152,8 @@ def _read_schedule(row: Periodic, app: Celery) -> BaseSchedule:
     minute, hour, day_of_month, month_of_year, day_of_week = fields
     try:
         kind = crontab(minute, hour, day_of_week, day_of_month, month_of_year, app=app)
-        next_due(kind, _ANY_TIME)  # there is one
-    # Celery's parser answers what it does not know with errors of many kinds
+        next_due(kind, _ANY_TIME)  # raises if it is never due
+    # Celery's parser raises errors of many kinds
     except Exception as error:
         raise SettingsError(
             f"schedule is {row.schedule!r}; it takes {_SCHEDULE} ({error})."

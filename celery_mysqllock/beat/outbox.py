@@ -1,4 +1,4 @@
-"""A transport that keeps what a beat publishes, until the transaction of its tick stores it."""
+"""A transport that keeps what a beat publishes until the transaction of its tick stores it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Outbox:
         self.jobs, self.ephemeral = [], []
 
     def taken(self) -> Outbox:
-        """Another one with what was kept, which no longer is."""
+        """Move the messages to another outbox."""
         other = Outbox()
         other.jobs, other.ephemeral = self.jobs, self.ephemeral
         self.clear()
@@ -40,10 +40,10 @@ class Outbox:
 
 
 class OutboxTransport(Transport):
-    """The ``mysql://`` transport, save that messages go into ``outbox``.
+    """The ``mysql://`` transport, except that messages go into ``outbox``.
 
     Attributes:
-        outbox: What was published since it was cleared.
+        outbox: The messages published since it was cleared.
     """
 
     def __init__(self, client: Any, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's

@@ -1,4 +1,4 @@
-"""Celery's scheduler on a lock and tables: the beat that holds it sends, the others wait."""
+"""Celery's scheduler on a lock and tables: the beat that holds the lock sends, the others wait."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from celery.utils.log import get_logger
 from kombu.utils.objects import cached_property
 
 from celery_mysqllock.app import broker_of, lock_address, lock_settings, read_prefixed_settings
-from celery_mysqllock.beat.active import Active
+from celery_mysqllock.beat.active import ActiveBeat
+from celery_mysqllock.beat.dispatch import AfterClaim, InTransaction
 from celery_mysqllock.beat.outbox import OutboxTransport
-from celery_mysqllock.beat.sending import AfterClaim, InTransaction
 from celery_mysqllock.exceptions import (
     CannotConnect,
     ConnectionLost,
@@ -34,18 +34,17 @@ from celery_mysqllock.settings import BeatSettings, BrokerSettings
 if TYPE_CHECKING:
     from celery.beat import ScheduleEntry
 
+    from celery_mysqllock.beat.dispatch import Dispatch
     from celery_mysqllock.beat.outbox import Outbox
-    from celery_mysqllock.beat.sending import Sending
 
 logger = get_logger(__name__)
 
-# Seconds that a standby waits in the server's line before it looks whether it should stop. The
-# server hands the lock over at once; this is no polling interval.
-_IN_LINE = 5
-# Seconds after which the server is tried again that could not be reached, or a lock that was not
-# to be had.
+# Seconds that a standby waits for the lock before it checks whether it should stop. The server
+# hands the lock over at once, so this is no polling interval.
+_WAIT = 5
+# Seconds after an error until the server or the lock is tried again.
 _RETRY = 2.0
-# Seconds for the session of the beat before to end, which held both locks of the active one.
+# Seconds to wait for the session of the previous beat to end, which held both locks.
 _HANDOVER = 1
 
 
@@ -53,9 +52,8 @@ class Scheduler(CeleryScheduler):
     """``celery -A app beat -S mysqllock``, on as many hosts as you like.
 
     The beat that holds the named lock ``~<table>:beat`` is the active one. When it dies, the
-    server frees the lock and the next in line goes on within milliseconds, from where the schedule
-    in the database says that the dead one stood. No tick is sent twice, and none is left out that
-    was due in the meantime.
+    server frees the lock, and within milliseconds the next beat goes on from the tick that the
+    database has as the last. No tick is sent twice, and none that was due meanwhile is skipped.
 
     Attributes:
         servers: The servers of the schedule, of which the first that takes writes is used.
@@ -65,40 +63,37 @@ class Scheduler(CeleryScheduler):
 
     Raises:
         SettingsError: A setting is wrong, or the app names no database.
-        TableMissing, TableMismatch: The tables are not there, or not of this release.
-        LoginRefused, UnknownDatabase, MissingPrivilege: The server says no.
+        TableMissing, TableMismatch: The tables are missing, or of another release.
+        LoginRefused, UnknownDatabase, MissingPrivilege: The server refuses the login.
     """
 
-    # Seconds, unless the app or the command line says otherwise: how late an edit of the table is
-    # seen.
+    # Most seconds until an edit of the table is noticed; the app or the command line may set it.
     max_interval = 5
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's
-        self._active: Active | None = None
+        self._active: ActiveBeat | None = None
         self._lock: MySQLLock | None = None
         self._is_standby = False
         self._is_at_work = False
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
-        """Check the settings and the tables; a server that is away is waited for later."""
+        """Check the settings and the tables; wait later for a server that cannot be reached."""
         self.read_settings()
-        self._configured()  # what is wrong in it is seen at the start
+        self._configured()  # to raise its errors at the start
         with suppress(CannotConnect), self._open_first() as session:
             if session.address == self.servers[-1]:  # the others were checked before they were used
                 check_schedule(session, self.table)
 
-    # -- Celery's turns ---------------------------------------------------------------------------
+    # -- what Celery calls -------------------------------------------------------------------------
 
     def tick(self, *_: Any, **__: Any) -> float:  # noqa: ANN401 - Celery's
-        """Send one task that is due, if this beat is the active one; seconds until the next."""
+        """Send what is due, if this beat is the active one; seconds until the next tick."""
         self._is_at_work = True
         try:
             if self._lock is None:
                 self._lock = self._new_lock()
-            if not self._has_turn():
-                return 0.0
-            return self._work()
+            return self._work() if self._is_active(self._lock) else 0.0
         except MultiPrimaryServer:
             raise
         except (ConnectionLost, LockLost) as error:
@@ -112,22 +107,22 @@ class Scheduler(CeleryScheduler):
             self._is_at_work = False
 
     def close(self) -> None:
-        """Hand over to the next in line."""
+        """Release the lock, so that the next beat takes over."""
         if self._is_at_work:
-            # A signal has come in the middle of a statement. Celery closes again on its way out.
+            # A signal has interrupted a statement. Celery closes again on its way out.
             return
         self._step_down()
         super().close()
 
     def _open_first(self, *passed_over: type[DatabaseError]) -> Session:
-        """A session with the first server that answers and takes writes; the last one in any case.
+        """A session with the first server that answers and takes writes, or else with the last.
 
         Args:
-            passed_over: What passes a server over besides.
+            passed_over: Further errors because of which the next server is tried.
 
         Raises:
-            CannotConnect: It does not answer.
-            LoginRefused, UnknownDatabase, MissingPrivilege: One says no.
+            CannotConnect: The last one does not answer.
+            LoginRefused, UnknownDatabase, MissingPrivilege: A server refuses the login.
         """
         return open_first(
             [Session(address) for address in self.servers],
@@ -140,7 +135,7 @@ class Scheduler(CeleryScheduler):
         JobTable(session, self.table).check_writable()
 
     def _new_lock(self) -> MySQLLock:
-        # the settings were right at the start: what a server refuses now is there on another one
+        # The settings were checked at the start. What a server refuses now, another one may have.
         with self._open_first(DatabaseError) as session:
             self._names, self._server = LockNames.of(session, self.table), session.address
         return MySQLLock(
@@ -151,15 +146,14 @@ class Scheduler(CeleryScheduler):
             allow_multi_primary=self._locks.allow_multi_primary,
         )
 
-    def _has_turn(self) -> bool:
-        lock = self._own_lock
+    def _is_active(self, lock: MySQLLock) -> bool:
         if self._active is not None:
             if lock.owned():
                 return True
             self._lose("its session has ended")
             return False
-        # whole seconds, and not longer than somebody who wants to stop this thread may wait
-        wait = min(_IN_LINE, math.ceil(self.max_interval)) if self._is_standby else 0
+        # whole seconds, and no longer than a stop of this thread may take
+        wait = min(_WAIT, math.ceil(self.max_interval)) if self._is_standby else 0
         if not lock.acquire(wait):
             if not self._is_standby:
                 logger.info("Another beat is active; this one stands by.")
@@ -170,14 +164,14 @@ class Scheduler(CeleryScheduler):
         logger.info("This beat is the active one.")
         return True
 
-    def _activate(self, lock: MySQLLock) -> Active:
+    def _activate(self, lock: MySQLLock) -> ActiveBeat:
         session, table = lock.session, self.table
-        # by this one the doctor knows a beat
+        # the doctor recognises a beat by this lock
         get_lock(session, self._names.active_beat, _HANDOVER)
         schedule = Schedule(session, table, lock.name)
-        sending: Sending = AfterClaim(schedule, self._ensure_connected, self.publish)
+        dispatch: Dispatch = AfterClaim(schedule, self._ensure_connected, self.publish)
         if self.has_jobs:
-            sending = InTransaction(
+            dispatch = InTransaction(
                 schedule,
                 JobTable(session, table),
                 EphemeralQueues(session, table),
@@ -185,14 +179,14 @@ class Scheduler(CeleryScheduler):
                 self.publish,
             )
         catch_up = timedelta(seconds=self._settings.catch_up)
-        active = Active(self.app, schedule, sending, lock.check, catch_up)
-        active.take_over(self._configured())
+        active = ActiveBeat(self.app, schedule, dispatch, lock.check, catch_up)
+        active.start(self._configured())
         return active
 
     def _work(self) -> float:
         if self._active is None:
             return 0.0
-        seconds = self._active.turn()
+        seconds = self._active.send_due()
         self.data = self._active.entries
         return min(seconds, self.max_interval)
 
@@ -214,27 +208,22 @@ class Scheduler(CeleryScheduler):
                 release_lock(self._lock.session, self._names.active_beat)
             with suppress(MySQLLockError):
                 self._lock.release()
-        # another server may be the one that takes writes now
+        # by now another server may be the one that takes writes
         self._lock = None
 
-    @property
-    def _own_lock(self) -> MySQLLock:
-        assert self._lock is not None, "setup_schedule has not been called"  # noqa: S101
-        return self._lock
-
-    # -- what the configuration says --------------------------------------------------------------
+    # -- the configuration -------------------------------------------------------------------------
 
     def read_settings(self) -> None:
-        """Read the configuration: the schedule is in the broker's database, or in the locks'.
+        """Read the settings: the schedule is in the broker's database, or else in the locks'.
 
         Raises:
             SettingsError: A setting is wrong, or there is neither.
         """
         self._settings = read_prefixed_settings(self.app, BeatSettings, "mysqllock_beat_")
         self._locks, broker = lock_settings(self.app), broker_of(self.app)
-        self.has_jobs = broker is not None and broker.is_written
         if broker is not None and broker.is_written:
             self.servers, self.table = broker.addresses, broker.settings.table
+            self.has_jobs = True
             return
         address, self.table = lock_address(self._locks), BrokerSettings.table
         if address is None:
@@ -243,7 +232,7 @@ class Scheduler(CeleryScheduler):
                 "database. Set mysqllock_url to mysql://user:password@host:3306/database, or use "
                 "Celery's own scheduler."
             )
-        self.servers = (address,)
+        self.servers, self.has_jobs = (address,), False
 
     def _configured(self) -> dict[str, ScheduleEntry]:
         self.data = {}
@@ -252,18 +241,18 @@ class Scheduler(CeleryScheduler):
         entries: dict[str, ScheduleEntry] = self.data
         return entries
 
-    # -- what publishes ---------------------------------------------------------------------------
+    # -- publishing --------------------------------------------------------------------------------
 
     @cached_property
     def connection(self) -> Any:  # noqa: ANN401 - kombu's
-        """The connection to the broker; into an outbox, where that is the schedule's database."""
+        """The connection to the broker, or to an outbox if the jobs are beside the schedule."""
         if not self.has_jobs:
             return self.app.connection_for_write()
-        # That server alone: a connection that switches to another URL is no outbox any more.
+        # One URL: a connection that switches to another would no longer have the outbox transport.
         return self.app.connection(self._server.url(), transport=OutboxTransport)
 
     def outbox(self) -> Outbox:
-        """What was published into this beat's outbox."""
+        """The outbox that ``publish`` fills."""
         kept: Outbox = self.connection.transport.outbox
         return kept
 
@@ -272,7 +261,7 @@ class Scheduler(CeleryScheduler):
 
         Raises:
             OperationalError: The broker cannot be reached.
-            SchedulingError: It could not be published; what went wrong is its context.
+            SchedulingError: It could not be published; the cause is its context.
         """
         return self.apply_async(entry, producer=self.producer, advance=False)
 

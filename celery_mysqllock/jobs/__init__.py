@@ -23,7 +23,7 @@ from celery_mysqllock.jobs.records import (
     Selection,
     ServerHealth,
 )
-from celery_mysqllock.jobs.schedule import Periodic, Schedule
+from celery_mysqllock.jobs.schedule import PeriodicTask, Schedule
 from celery_mysqllock.jobs.stream import Stream
 from celery_mysqllock.jobs.sweeper import Sweeper
 from celery_mysqllock.jobs.table import JobTable
@@ -54,7 +54,7 @@ __all__ = [
     "News",
     "OpenTransaction",
     "OrderKey",
-    "Periodic",
+    "PeriodicTask",
     "Placement",
     "QueueStatus",
     "Schedule",

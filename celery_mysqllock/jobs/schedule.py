@@ -22,7 +22,7 @@ _KEPT = 86400
 _LOCK_WAIT = 1
 
 
-class Periodic(NamedTuple):
+class PeriodicTask(NamedTuple):
     """A periodic task, as it stands in the table. Times are UTC, without saying so.
 
     Attributes:
@@ -118,14 +118,14 @@ class Schedule:
 
     # -- the periodic tasks -----------------------------------------------------------------------
 
-    def all(self) -> list[Periodic]:
+    def all(self) -> list[PeriodicTask]:
         """All periodic tasks."""
         return [
-            Periodic(*row)._replace(enabled=bool(row[7]), from_config=bool(row[8]))
+            PeriodicTask(*row)._replace(enabled=bool(row[7]), from_config=bool(row[8]))
             for row in self._session.query(self._sql["all"])
         ]
 
-    def take_over(self, configured: Collection[Periodic]) -> None:
+    def take_over(self, configured: Collection[PeriodicTask]) -> None:
         """Make those that came from the configuration what it says now; the others stay."""
         known = {row.name: row for row in self.all()}
         names = [row.name for row in configured]

@@ -1,4 +1,4 @@
-"""The two ways to send a tick once: in the transaction that claims it, or after it is claimed."""
+"""Two ways to send a tick once: in the transaction that claims it, or after the claim."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 
-class Sending(Protocol):
-    """Sends what is due."""
+class Dispatch(Protocol):
+    """Sends the tasks of ticks."""
 
     def send(self, entry: ScheduleEntry, tick: Tick) -> bool:
-        """Claim the tick and send its task; False when the tick is not this beat's.
+        """Claim the tick and send its task; False if another beat has claimed it.
 
-        A task that cannot be sent whenever it is tried is logged, and its tick is over.
+        A task that can never be sent is logged, and its tick is over.
 
         Raises:
             DatabaseError, OperationalError: Nothing was claimed or sent; try again.
         """
 
     def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> bool:
-        """Send several at less cost than ``send`` each, all of them; otherwise none, and False."""
+        """Send all of them at less cost than ``send``; False if none was sent."""
 
 
 class InTransaction:
-    """For jobs beside the schedule: the tick and its job are committed together, or neither is.
+    """Commits the tick and its job together, or neither; for a job table beside the schedule.
 
     Args:
         schedule: The schedule.
         jobs: The job table, on the schedule's session.
         ephemeral: The ephemeral queues, likewise.
-        outbox: Gives the outbox that ``publish`` has filled.
-        publish: Has Celery publish an entry, into the outbox.
+        outbox: Returns the outbox that ``publish`` fills.
+        publish: Makes Celery publish an entry.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class InTransaction:
         self._publish = publish
 
     def send(self, entry: ScheduleEntry, tick: Tick) -> bool:
-        """As in ``Sending``."""
+        """As in ``Dispatch``."""
         try:
             return self._send(entry, tick)
         except Exception as error:
@@ -78,10 +78,10 @@ class InTransaction:
             return mine
 
     def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> bool:
-        """As in ``Sending``, in one transaction."""
+        """As in ``Dispatch``, in one transaction."""
         try:
             outboxes = self._store_together(due)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it comes again where it belongs
+        except Exception as error:  # noqa: BLE001 - sent one by one, the culprit raises it again
             logger.debug("%d ticks are sent one by one: %s", len(due), error)
             return False
         self._announce(outboxes)
@@ -117,7 +117,7 @@ class InTransaction:
         return mine
 
     def _store(self, entry: ScheduleEntry, outbox: Outbox, task_id: str | None) -> str | None:
-        """Store the jobs; the id of the task that there is now, which a unique one had before."""
+        """Store the jobs; the task's id, or that of the unique task that is there already."""
         for args, kwargs in outbox.jobs:
             try:
                 self._jobs.store(*args, **kwargs)
@@ -135,22 +135,21 @@ class InTransaction:
                 if kwargs.get("order") is not None or concerned not in told:
                     self._jobs.announce(*args, **kwargs)
                     told.add(concerned)
-            # A broadcast is worth something only to who listens now: it is not part of the
-            # transaction.
+            # A broadcast only reaches those who listen now, so it is not part of the transaction.
             for args, kwargs in outbox.ephemeral:
                 self._ephemeral.put(*args, **kwargs)
 
 
 class AfterClaim:
-    """For any other broker: the tick is claimed, then sent, then marked as sent.
+    """Claims the tick, sends it, then marks it as sent; for any other broker.
 
-    A beat that dies in between leaves a tick of which nobody knows whether it was sent. It is not
-    sent again: the next beat says so in its log.
+    If the beat dies in between, the tick may have been sent or not. It is not sent again; the next
+    beat logs it.
 
     Args:
         schedule: The schedule.
         connect: Makes sure that the broker can be reached.
-        publish: Has Celery publish an entry.
+        publish: Makes Celery publish an entry.
     """
 
     def __init__(self, schedule: Schedule, connect: Callable[[], object], publish: Publish) -> None:
@@ -159,7 +158,7 @@ class AfterClaim:
         self._publish = publish
 
     def send(self, entry: ScheduleEntry, tick: Tick) -> bool:
-        """As in ``Sending``."""
+        """As in ``Dispatch``."""
         self._connect()
         with self._schedule.claim(tick) as mine:
             pass
@@ -167,20 +166,20 @@ class AfterClaim:
             _log_sending(entry)
             try:
                 result = self._publish(entry)
-            except Exception as error:  # noqa: BLE001 - as Celery's beat: the others go on
+            except Exception as error:  # noqa: BLE001 - as in Celery's beat, the others go on
                 _log_failure(entry, error)
                 self._schedule.mark_not_sent(tick, str(error))
             else:
                 self._schedule.mark_sent(tick, getattr(result, "id", None))
         return mine
 
-    def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> bool:  # noqa: ARG002 - as in Sending
-        """As in ``Sending``: never, since each is claimed by itself."""
+    def send_together(self, due: Sequence[tuple[ScheduleEntry, Tick]]) -> bool:  # noqa: ARG002 - as in Dispatch
+        """As in ``Dispatch``: never, since each tick is claimed by itself."""
         return False
 
 
 def _log_sending(entry: ScheduleEntry) -> None:
-    # word for word what Celery's beat says, for those who look for it
+    # word for word as in Celery's beat, for those who search logs for it
     logger.info("Scheduler: Sending due task %s (%s)", entry.name, entry.task)
 
 
@@ -189,7 +188,7 @@ def _log_failure(entry: ScheduleEntry, error: Exception) -> None:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether it may go well the next time: the database or the broker is to blame."""
+    """Whether another try may succeed, because the database or the broker failed."""
     return any(
         isinstance(one, (DatabaseError, OperationalError)) and not isinstance(one, MessageTooLarge)
         for one in _chain(error)
