@@ -8,7 +8,7 @@ from celery import Task
 
 from celery_mysqllock.exceptions import SettingsError
 from celery_mysqllock.tasks.locked_run import lock_task
-from celery_mysqllock.tasks.rule import LockRule, lock_for, rule_of
+from celery_mysqllock.tasks.spec import LockSpec, lock_for, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class SingleInstanceTask(Task):
     """A task that runs only while it holds a lock of its own, as with ``@single_instance``.
 
-    As ``base=`` of ``@app.task``, as the base of a class-based task, or for all tasks of an
-    application as ``Celery(task_cls=SingleInstanceTask)``; Celery's own tasks, such as the one that
+    Use it as ``base=`` of ``@app.task``, as the base of a class-based task, or for all tasks of an
+    application: ``Celery(task_cls=SingleInstanceTask)``. Celery's own tasks, such as the one that
     completes chords, then stay without a lock.
 
     Attributes:
@@ -50,11 +50,11 @@ class SingleInstanceTask(Task):
                 "{'unique_on': ['account']}, and not None."
             )
         has_own_options = "lock" in vars(cls)
-        if rule_of(task) is None or has_own_options:
-            rule = LockRule(name, cls.lock, task.run, may_be_replaced=not has_own_options)
-            lock_task(rule, task)
+        if spec_of(task) is None or has_own_options:
+            spec = LockSpec(name, cls.lock, task.run, may_be_replaced=not has_own_options)
+            lock_task(spec, task)
         return task
 
     def lock_for(self, /, *args: Any, **kwargs: Any) -> MySQLLock | MemoryLock:  # noqa: ANN401 - the task's own
-        """The lock under which the task runs when it is called so; see ``tasks.lock_for``."""
+        """The lock of a call of this task; see ``tasks.lock_for``."""
         return lock_for(self, *args, **kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Reject, Retry
@@ -16,44 +17,58 @@ if TYPE_CHECKING:
     from celery import Task
     from celery.app.task import Context
 
-    from celery_mysqllock.locks import Holder
-    from celery_mysqllock.tasks.locked_call import LockedCall
+    from celery_mysqllock.locks import Holder, MemoryLock, MySQLLock
+    from celery_mysqllock.tasks.options import LockOptions
 
 logger = get_logger(__name__)
 
-# A retry comes within this part of its countdown earlier or later, so that many do not meet again.
+# A countdown is made shorter or longer by up to this part, so that many tasks do not meet again.
 _JITTER = 0.25
 
 
-def answer_conflict(call: LockedCall, holder: Holder | None) -> Any:  # noqa: ANN401 - the callable's
-    """Do what the task's ``on_conflict`` says.
+@dataclass(frozen=True)
+class Conflict:
+    """A call of a task that did not get its lock.
 
-    Args:
-        call: The call that did not get its lock.
-        holder: Who has it, None when nobody can tell.
+    Attributes:
+        task: The task.
+        request: Celery's request of the call.
+        options: The options of the lock.
+        lock: The lock.
+        holder: Its holder, None when the server cannot tell.
+        is_direct: Whether the call has no message of its own that could be sent again.
+    """
+
+    task: Task
+    request: Context
+    options: LockOptions
+    lock: MySQLLock | MemoryLock
+    holder: Holder | None
+    is_direct: bool
+
+
+def handle_conflict(conflict: Conflict) -> Any:  # noqa: ANN401 - the callable's
+    """Do what the task's ``on_conflict`` says.
 
     Returns:
         ``skip_result``, or what the callable returns.
 
     Raises:
-        OtherInstanceError: With ``raise``; with ``retry`` and ``queue`` too when there is no
+        OtherInstanceError: With ``raise``. With ``retry`` and ``queue`` too when the call has no
             message, because the task was called directly or runs eagerly.
         Retry: The message was sent again.
-        Reject: The job is put aside for a while, and keeps its place in the line of its key.
+        Reject: The job is put aside for a while, and keeps its place in the order of its key.
     """
-    options, task, request = call.rule.options, call.task, call.request
+    task, request, options = conflict.task, conflict.request, conflict.options
+    name, holder = conflict.lock.name, conflict.holder
     with only_informing():
         lock_conflict.send(
-            sender=task,
-            name=call.lock.name,
-            task_id=request.id,
-            waited=call.lock.waited,
-            holder=holder,
+            sender=task, name=name, task_id=request.id, waited=conflict.lock.waited, holder=holder
         )
     with only_informing():
         logger.info(
             "Task %s[%s] did not get the lock %r, on_conflict=%s: it is held by %s",
-            *(task.name, request.id, call.lock.name, options.on_conflict),
+            *(task.name, request.id, name, options.on_conflict),
             holder or "another instance",
         )
     if options.on_conflict == "skip":
@@ -61,16 +76,16 @@ def answer_conflict(call: LockedCall, holder: Holder | None) -> Any:  # noqa: AN
     if callable(options.on_conflict):
         return options.on_conflict(task, holder)
     error = OtherInstanceError(
-        f"Another instance of task {task.name} is running: the lock {call.lock.name!r} is held by "
+        f"Another instance of task {task.name} is running: the lock {name!r} is held by "
         f"{holder or 'it'}.",
-        name=call.lock.name,
+        name=name,
         holder=holder,
     )
-    if options.on_conflict == "retry" and not call.is_direct:
+    if options.on_conflict == "retry" and not conflict.is_direct:
         raise _send_again(task, request, options.retry_countdown, error)
-    if options.on_conflict == "queue" and not call.is_direct:
-        request.called_directly = True  # as below
-        # the broker takes seconds as well as True
+    if options.on_conflict == "queue" and not conflict.is_direct:
+        request.called_directly = True  # see _keep_from_autoretry
+        # the mysql:// transport takes seconds as well as True
         raise Reject(str(error), requeue=_spread(options.retry_countdown))
     _keep_from_autoretry(task, request)
     raise error
@@ -92,11 +107,11 @@ def _spread(countdown: float) -> float:
 
 
 def _keep_from_autoretry(task: Task, request: Context) -> None:
-    """Let what is raised through ``autoretry_for=(Exception,)``, which would send the task again.
+    """Keep ``autoretry_for=(Exception,)`` from sending the task again.
 
-    ``Task.retry``, which autoretry calls, re-raises the error for a request that was called
-    directly, and this is the only thing that Celery uses the flag for from here on. A task that
-    names the error itself in ``autoretry_for``, or ``LockError``, gets its retry.
+    Celery's autoretry calls ``Task.retry``, which re-raises the error when the request says that it
+    was called directly. From here on Celery uses the flag for nothing else. A task that names
+    ``OtherInstanceError`` or ``LockError`` in ``autoretry_for`` gets its retry.
     """
     for kind in getattr(task, "autoretry_for", ()):
         if issubclass(kind, MySQLLockError) and issubclass(OtherInstanceError, kind):

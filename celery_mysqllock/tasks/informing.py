@@ -1,4 +1,4 @@
-"""What is only there to inform people does not decide how a task ends."""
+"""Keeps errors of logs and signals, which only inform people, from deciding how a task ends."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def only_informing() -> Iterator[None]:
-    """Let no error of the block's out: of a log's handler or filter, say, that is broken.
+    """Suppress the block's errors, for example of a log handler or filter that is broken.
 
-    What interrupts the task, and may come just here, is none of the block's.
+    An exception that interrupts the task is not the block's, and goes on.
     """
     try:
         yield
     except (SoftTimeLimitExceeded, LockLost):
         raise
-    except Exception:  # noqa: BLE001, S110 - where should it be told, if not in the log
+    except Exception:  # noqa: BLE001, S110 - the log itself may be what is broken
         pass

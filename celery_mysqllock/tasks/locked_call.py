@@ -1,18 +1,18 @@
-"""One call of a task under its lock: the code in which every way to decorate a task ends."""
+"""One call of a task under its lock: the code path shared by every way of decorating a task."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery.utils.log import get_logger
 from celery.utils.threads import get_ident
 
 from celery_mysqllock.app import lock_settings
 from celery_mysqllock.exceptions import LockLost, LockNotOwned, MySQLLockError
-from celery_mysqllock.tasks.conflict import answer_conflict
+from celery_mysqllock.tasks.conflict import Conflict, handle_conflict
 from celery_mysqllock.tasks.informing import only_informing
-from celery_mysqllock.tasks.loss import Loss
+from celery_mysqllock.tasks.loss import LossHandler
 from celery_mysqllock.tasks.signals import lock_acquired, lock_released
 
 if TYPE_CHECKING:
@@ -22,20 +22,34 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.locks import Holder, MemoryLock, MySQLLock
     from celery_mysqllock.settings import LockSettings
-    from celery_mysqllock.tasks.rule import LockRule
+    from celery_mysqllock.tasks.spec import LockSpec
 
 logger = get_logger(__name__)
 
 #: Seconds that a task waits at most for an earlier attempt of itself, or for the job that was ahead
-#: of it in its key's line, which has ended or was killed, and is about to let the lock go.
+#: of it, when that has ended or was killed and is about to release the lock.
 GRACE = 5.0
 
-# The calls that run now, each under the thread or greenlet that runs it and the lock that it holds.
-_active: dict[tuple[Any, LockSettings, str], LockedCall] = {}
+
+class _Active(NamedTuple):
+    """What a running call is known by.
+
+    Attributes:
+        thread: The thread or greenlet that runs it.
+        settings: Where its lock is kept.
+        lock: The lock's name, without the namespace.
+    """
+
+    thread: Any
+    settings: LockSettings
+    lock: str
+
+
+_active: dict[_Active, LockedCall] = {}
 
 
 def run_locked(
-    rule: LockRule,
+    spec: LockSpec,
     task: Task,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
@@ -44,11 +58,11 @@ def run_locked(
     """Run the body of a call of the task while holding the task's lock.
 
     A call within a body that holds this very lock, in the same thread or greenlet, is a part of
-    that body: it runs at once, and the lock stays with the outer call. This goes for direct calls
-    and for eager ones; ``limit`` counts the outer call only. With ``limit=None`` there is no lock.
+    that body: it runs at once, and the lock stays with the outer call. This is so for direct and
+    for eager calls; ``limit`` counts the outer call only. With ``limit=None`` there is no lock.
 
     Args:
-        rule: The task's rule.
+        spec: The task's lock.
         task: The task.
         args: The arguments of the call, without ``self``.
         kwargs: The keyword arguments of the call.
@@ -58,31 +72,31 @@ def run_locked(
         What the body returns, or what ``on_conflict`` says.
 
     Raises:
-        OtherInstanceError: Somebody else holds the lock; with ``on_conflict="raise"``.
+        OtherInstanceError: Another instance holds the lock; with ``on_conflict="raise"``.
         LockLost: The lock was lost before the body ended; unless ``on_lost="log"``.
         DatabaseError: The server cannot be asked; the body has not run.
     """
-    if rule.options.limit is None:
+    if spec.options.limit is None:
         return body()
-    name = rule.lock_name(task, args, kwargs)
-    place = (get_ident(), lock_settings(task.app), name)
-    outer = _active.get(place)
+    name = spec.lock_name(task, args, kwargs)
+    active = _Active(get_ident(), lock_settings(task.app), name)
+    outer = _active.get(active)
     if outer is not None and outer.lock.owned():
         return body()
-    return LockedCall(rule, task, name).run(place, body)
+    return LockedCall(spec, task, name).run(active, body)
 
 
 def current_lock() -> MySQLLock | MemoryLock:
     """The lock that the running task holds, for its ``check()`` and ``fence()``.
 
-    With calls within calls it is the lock of the innermost that has one of its own.
+    In a call within a call it is the lock of the innermost one that has a lock of its own.
 
     Raises:
         LockNotOwned: No task that has a lock is running in this thread or greenlet.
     """
     me = get_ident()
-    for place, call in reversed(list(_active.items())):
-        if place[0] == me:
+    for active, call in reversed(list(_active.items())):
+        if active.thread == me:
             lock: MySQLLock | MemoryLock = call.lock
             return lock
     raise LockNotOwned(
@@ -95,22 +109,19 @@ class LockedCall:
     """One call of a task, from asking for its lock to giving it back.
 
     Attributes:
-        task: The task.
-        request: What Celery knows of this call.
-        rule: The task's rule.
         lock: The lock of this call.
     """
 
-    def __init__(self, rule: LockRule, task: Task, name: str) -> None:
-        self.rule = rule
-        self.task = task
-        self.request = task.request
-        self._loss = Loss(task, self.request.id, rule.options.on_lost)
-        self.lock: MySQLLock | MemoryLock = rule.new_lock(
-            task, name, note=self.request.id, on_lost=self._loss.lost
+    def __init__(self, spec: LockSpec, task: Task, name: str) -> None:
+        self._options = spec.options
+        self._task = task
+        self._request = task.request
+        self._loss = LossHandler(task, self._request.id, spec.options.on_lost)
+        self.lock: MySQLLock | MemoryLock = spec.new_lock(
+            task, name, note=self._request.id, on_lost=self._loss.lost
         )
 
-    def run(self, place: tuple[Any, LockSettings, str], body: Callable[[], Any]) -> Any:  # noqa: ANN401
+    def run(self, active: _Active, body: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Run the body under the lock; errors as in ``run_locked``."""
         # A time limit, a shutdown or a loss may raise between any two of these lines. So the lock
         # is asked for inside the try, and giving it back has a second chance outside of it.
@@ -119,39 +130,44 @@ class LockedCall:
             try:
                 acquired = self._acquire()
                 if not acquired:
-                    return answer_conflict(self, self._holder())
+                    return handle_conflict(self._conflict())
                 self._tell_acquired()
-                _active[place] = self
+                _active[active] = self
                 self._loss.begin(self.lock)
                 result = body()
                 ok = True
                 return result
             finally:
-                self._end(place)
+                self._end(active)
                 if acquired:
                     self._release(ok=ok)
                     over = True
         finally:
             if not over:
-                self._end(place)
+                self._end(active)
                 with contextlib.suppress(LockNotOwned, LockLost):
                     self.lock.release()
 
-    def _end(self, place: tuple[Any, LockSettings, str]) -> None:
+    def _end(self, active: _Active) -> None:
         self._loss.end()
-        _active.pop(place, None)
+        _active.pop(active, None)
 
-    @property
-    def is_direct(self) -> bool:
-        """Whether no message of its own stands behind this call, so that none can be sent again."""
+    def _conflict(self) -> Conflict:
+        return Conflict(
+            self._task, self._request, self._options, self.lock, self._holder(), self._is_direct()
+        )
+
+    def _is_direct(self) -> bool:
+        """Whether the call has no message of its own that could be sent again."""
         me = get_ident()
         within = any(
-            place[0] == me and call.task is self.task for place, call in list(_active.items())
+            active.thread == me and call._task is self._task  # noqa: SLF001 - of its own class
+            for active, call in list(_active.items())
         )
-        return bool(self.request.called_directly or self.request.is_eager or within)
+        return bool(self._request.called_directly or self._request.is_eager or within)
 
     def _acquire(self) -> bool:
-        wait = self.rule.options.wait
+        wait = self._options.wait
         if self.lock.acquire(wait=wait):
             return True
         if wait is None or wait >= GRACE or not self._may_have_ended(self._holder()):
@@ -159,33 +175,35 @@ class LockedCall:
         return bool(self.lock.acquire(wait=GRACE))
 
     def _holder(self) -> Holder | None:
-        """Who has the lock, None also when the server does not tell."""
+        """The lock's holder, None also when the server does not tell."""
         with contextlib.suppress(MySQLLockError):
             return self.lock.holder()
         return None
 
     def _may_have_ended(self, holder: Holder | None) -> bool:
-        """Whether the holder may be an earlier attempt, or job, that is about to let go."""
-        if self.request.is_eager:
+        """Whether the holder may be an earlier attempt, or job, that is about to release it."""
+        if self._request.is_eager:
             return False  # then the earlier attempt has ended
-        if self.rule.options.on_conflict == "queue" and not self.is_direct:
-            # who was ahead in the line has ended, or its worker is dead
+        if self._options.on_conflict == "queue" and not self._is_direct():
+            # the job ahead has ended, or its worker is dead
             return True
-        if self.rule.options.limit == 1 and holder is not None and holder.since is not None:
-            # The server knows all about it; of a long note it keeps the beginning.
-            return holder.note is not None and str(self.request.id).startswith(holder.note)
-        delivered = self.request.delivery_info or {}
-        return bool(self.request.retries or delivered.get("redelivered"))
+        if self._options.limit == 1 and holder is not None and holder.since is not None:
+            # The holder has told what it is; of a long note it tells the beginning.
+            return holder.note is not None and str(self._request.id).startswith(holder.note)
+        delivered = self._request.delivery_info or {}
+        return bool(self._request.retries or delivered.get("redelivered"))
 
     def _tell_acquired(self) -> None:
         name, waited = self.lock.name, self.lock.waited
         with only_informing():
             logger.debug(
                 "Task %s[%s] has the lock %r after %.3fs",
-                *(self.task.name, self.request.id, name, waited or 0.0),
+                *(self._task.name, self._request.id, name, waited or 0.0),
             )
         with only_informing():
-            lock_acquired.send(sender=self.task, name=name, task_id=self.request.id, waited=waited)
+            lock_acquired.send(
+                sender=self._task, name=name, task_id=self._request.id, waited=waited
+            )
 
     def _release(self, *, ok: bool) -> None:
         name = self.lock.name
@@ -198,13 +216,13 @@ class LockedCall:
         with only_informing():
             logger.debug(
                 "Task %s[%s] has released the lock %r after %.3fs",
-                *(self.task.name, self.request.id, name, held or 0.0),
+                *(self._task.name, self._request.id, name, held or 0.0),
             )
         with only_informing():
             lock_released.send(
-                sender=self.task,
+                sender=self._task,
                 name=name,
-                task_id=self.request.id,
+                task_id=self._request.id,
                 waited=self.lock.waited,
                 held=held,
             )

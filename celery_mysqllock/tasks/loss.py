@@ -1,4 +1,4 @@
-"""What is done when a lock is lost while its task runs: raise, log, or end the process."""
+"""What happens when a lock is lost while its task runs: raise, log, or end the process."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _CONSEQUENCE = {
 }
 
 
-class Loss:
-    """Tells a running body that its lock is lost, once, and never tells anybody after its end.
+class LossHandler:
+    """Handles the loss of a lock while its task's body runs: once, and never after its end.
 
     Args:
         task: The task that runs.
@@ -47,7 +47,7 @@ class Loss:
         self._lost = False
 
     def begin(self, lock: MySQLLock | MemoryLock) -> None:
-        """The body begins: from now on a loss is told.
+        """The body begins: from now on a loss has consequences.
 
         Raises:
             LockLost: The lock is lost already, so the body must not begin.
@@ -59,13 +59,13 @@ class Loss:
             raise self.error(lock)
 
     def end(self) -> None:
-        """The body has ended: from now on nothing is raised or killed. May be called again."""
+        """The body has ended: from now on nothing is raised or killed. Safe to call again."""
         if self._interrupt is not None:
             self._interrupt.disarm()
         self._running = False
 
     def lost(self, lock: MySQLLock | MemoryLock) -> None:
-        """The lock is lost; called by the thread that watches it, or by who finds it at the end."""
+        """Handle the loss; called by the thread that keeps the lock alive, or at the release."""
         with self._mutex:
             if self._lost:
                 return
@@ -76,8 +76,8 @@ class Loss:
             self._tell(lock, running=running)
         finally:
             if self._on_lost == "terminate" and self._running:
-                # Nothing in the process can catch it, and Celery sees WorkerLostError. The body may
-                # end just now, but not its release: that waits for the thread that runs this.
+                # Nothing in the process can catch it, and Celery reports WorkerLostError. The body
+                # may end just now, but its release waits for the thread that runs this.
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def _tell(self, lock: MySQLLock | MemoryLock, *, running: bool) -> None:
@@ -102,7 +102,7 @@ class Loss:
         Args:
             lock: The lock.
             error: What the release raised.
-            ok: Whether the body returned. If not, its own error is the one to be seen.
+            ok: Whether the body returned. If not, its own error is raised instead.
 
         Raises:
             LockLost: The body did not have the lock to its end; unless ``on_lost="log"``.

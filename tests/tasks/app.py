@@ -241,10 +241,6 @@ def _below(case: str, body: Body, lock: dict[str, Any], **options: Any) -> None:
     app.task(name=f"below.{case}", bind=True, **options)(single_instance(**lock)(body))
 
 
-def _above(case: str, body: Body, lock: dict[str, Any], **options: Any) -> None:
-    single_instance(**lock)(app.task(name=f"above.{case}", bind=True, **options)(body))
-
-
 def _base(case: str, body: Body, lock: dict[str, Any], **options: Any) -> None:
     app.task(name=f"base.{case}", bind=True, base=SingleInstanceTask, lock=lock, **options)(body)
 
@@ -257,7 +253,7 @@ def _unbound(case: str, body: Body, lock: dict[str, Any], **options: Any) -> Non
 
 
 def _shared(case: str, body: Body, lock: dict[str, Any], **options: Any) -> None:
-    single_instance(**lock)(shared_task(name=f"shared.{case}", bind=True, **options)(body))
+    shared_task(name=f"shared.{case}", bind=True, **options)(single_instance(**lock)(body))
 
 
 def _class(case: str, body: Body, lock: dict[str, Any], **options: Any) -> None:
@@ -268,7 +264,6 @@ def _class(case: str, body: Body, lock: dict[str, Any], **options: Any) -> None:
 #: Each way to give a task its lock.
 WAYS = {
     "below": _below,
-    "above": _above,
     "base": _base,
     "unbound": _unbound,
     "shared": _shared,

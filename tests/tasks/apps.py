@@ -36,15 +36,6 @@ def _below(app: Celery, body: Body, lock: dict[str, Any], **options: Any) -> Tas
     return app.task(name=_name(), **options)(single_instance(**lock)(body))
 
 
-def _above(app: Celery, body: Body, lock: dict[str, Any], **options: Any) -> Task:
-    return single_instance(**lock)(app.task(name=_name(), **options)(body))
-
-
-def _above_finalized(app: Celery, body: Body, lock: dict[str, Any], **options: Any) -> Task:
-    app.finalize()
-    return _above(app, body, lock, **options)
-
-
 def _base(app: Celery, body: Body, lock: dict[str, Any], **options: Any) -> Task:
     return app.task(name=_name(), base=SingleInstanceTask, lock=lock, **options)(body)
 
@@ -53,12 +44,6 @@ def _shared_below(app: Celery, body: Body, lock: dict[str, Any], **options: Any)
     app.set_current()
     app.set_default()  # the current one of other threads
     return shared_task(name=_name(), **options)(single_instance(**lock)(body))
-
-
-def _shared_above(app: Celery, body: Body, lock: dict[str, Any], **options: Any) -> Task:
-    app.set_current()
-    app.set_default()  # the current one of other threads
-    return single_instance(**lock)(shared_task(name=_name(), **options)(body))
 
 
 def _task_cls(app: Celery, body: Body, lock: dict[str, Any], **options: Any) -> Task:
@@ -101,11 +86,8 @@ def _decorated_instance(
 #: Every way to give a task a lock: ``make(app, body, lock_options, bind=..., **task_options)``.
 MAKERS: dict[str, Maker] = {
     "below": _below,
-    "above": _above,
-    "above-finalized": _above_finalized,
     "base": _base,
     "shared-below": _shared_below,
-    "shared-above": _shared_above,
     "task_cls": _task_cls,
     "class-with-base": _class_with_base,
     "decorated-run": _decorated_run,

@@ -45,13 +45,20 @@ class TestTheBaseClassOfAllTasks:
         with pytest.raises(LockError, match="without a lock"):
             body.lock_for()
 
-    @pytest.mark.parametrize("above", [False, True])
-    def test_leaves_the_last_word_to_the_decorator(self, app: Celery, above: bool) -> None:
-        decorate = single_instance(key="mine")
-
+    def test_leaves_the_last_word_to_the_decorator(self, app: Celery) -> None:
+        @app.task
+        @single_instance(key="mine")
         def body() -> None: ...
 
-        task = decorate(app.task(body)) if above else app.task(decorate(body))
+        assert body.lock_for().name.endswith(":mine")
+
+    def test_leaves_the_last_word_to_the_decorator_of_an_instance(self, app: Celery) -> None:
+        class Made(SingleInstanceTask):
+            name = "made"
+
+            def run(self) -> None: ...
+
+        task = single_instance(key="mine")(app.register_task(Made()))
         assert task.lock_for().name.endswith(":mine")
 
     def test_leaves_the_tasks_of_celery_alone(self, app: Celery) -> None:

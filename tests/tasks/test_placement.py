@@ -152,9 +152,7 @@ def test_autoretry_that_names_the_conflict_retries_it(make: Make, kind: type[Exc
     assert tries == ["mine"] * 3
 
 
-@pytest.mark.parametrize(
-    "way", ["below", "above", "above-finalized", "base", "shared-below", "shared-above", "task_cls"]
-)
+@pytest.mark.parametrize("way", ["below", "base", "shared-below", "task_cls"])
 def test_celery_still_checks_the_arguments_of_a_call(app: Celery, way: str) -> None:
     def body(x: int, *, y: int = 1) -> tuple[int, int]:
         return x, y
@@ -263,10 +261,10 @@ def test_two_locks_for_one_task_are_refused(app: Celery, make: Make) -> None:
     def body() -> None: ...
 
     with pytest.raises(SettingsError, match="two locks"):
-        single_instance(make(body, {"wait": 1})).lock_for()
+        make(single_instance(body), {"wait": 1}).lock_for()
 
 
-@pytest.mark.parametrize("way", ["above", "shared-above", "below", "base"])
+@pytest.mark.parametrize("way", ["shared-below", "below", "base"])
 def test_the_copy_of_a_task_in_another_application_is_locked_too(app: Celery, way: str) -> None:
     """Celery gives every application a copy of each task that is not ``shared=False``."""
     early = new_app()
@@ -283,8 +281,8 @@ def test_the_copy_of_a_task_in_another_application_is_locked_too(app: Celery, wa
 def test_a_task_is_not_made_before_its_time(app: Celery) -> None:
     """The configuration may not be complete while modules are imported."""
 
-    @single_instance
     @app.task(name="lazy")
+    @single_instance
     def body() -> None: ...
 
     assert not app.configured
@@ -312,10 +310,114 @@ def test_something_else_than_a_task_is_refused(wrong: object) -> None:
         single_instance(wrong)
 
 
-def test_a_proxy_of_something_else_is_refused() -> None:
+# -- above the decorator that makes the task ------------------------------------------------------
+
+
+def _lazy(app: Celery, **options: Any) -> Any:
+    return app.task(name="tests.made", **options)
+
+
+def _finalized(app: Celery, **options: Any) -> Any:
+    app.finalize()
+    return app.task(name="tests.made", **options)
+
+
+def _not_lazy(app: Celery, **options: Any) -> Any:
+    return app.task(name="tests.made", lazy=False, **options)
+
+
+def _shared(app: Celery, **options: Any) -> Any:
+    app.set_current()
+    app.set_default()
+    return shared_task(name="tests.made", **options)
+
+
+def _used(app: Celery, **options: Any) -> Any:
+    def decorate(function: Callable[..., Any]) -> Any:
+        made = app.task(name="tests.made", **options)(function)
+        assert made.name == "tests.made"
+        return made
+
+    return decorate
+
+
+def _registered(app: Celery, **options: Any) -> Any:
+    def decorate(function: Callable[..., Any]) -> Any:
+        app.task(name="tests.made", **options)(function)
+        return app.tasks["tests.made"]
+
+    return decorate
+
+
+def _wrapped(app: Celery, **options: Any) -> Any:
+    def decorate(function: Callable[..., Any]) -> Any:
+        made = app.task(name="tests.made", **options)(function)
+
+        @functools.wraps(made)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return made(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def _flask_like(app: Celery, **options: Any) -> Any:
+    class FlaskTask(Task):
+        def __call__(self, *args: object, **kwargs: object) -> object:
+            return self.run(*args, **kwargs)
+
+    app.task_cls = FlaskTask
+    return app.task(name="tests.made", **options)
+
+
+@pytest.mark.parametrize("lock", [None, {"unique_on": ["x"]}], ids=["bare", "options"])
+@pytest.mark.parametrize("bind", [False, True], ids=["unbound", "bound"])
+@pytest.mark.parametrize(
+    "make_task",
+    [_lazy, _finalized, _not_lazy, _shared, _used, _registered, _wrapped, _flask_like],
+)
+def test_above_the_decorator_that_makes_the_task_it_is_refused(
+    app: Celery, make_task: Callable[..., Any], bind: bool, lock: dict[str, Any] | None
+) -> None:
+    def unbound(x: int = 0) -> int:
+        return x
+
+    def bound(_self: Task, x: int = 0) -> int:
+        return x
+
+    made = make_task(app, bind=bind)(bound if bind else unbound)
+    with pytest.raises(SettingsError, match=r"makes tests\.made a task: put it below @app\.task"):
+        single_instance(made) if lock is None else single_instance(**lock)(made)
+    with pytest.raises(LockError, match=r"tests\.made runs without a lock"):
+        app.tasks["tests.made"].lock_for(1)
+
+
+def test_above_a_decorator_without_arguments_it_is_refused(app: Celery) -> None:
+    with pytest.raises(SettingsError, match=r"body a task: put it below"):
+
+        @single_instance
+        @app.task
+        def body() -> None: ...
+
+    with pytest.raises(SettingsError, match=r"other a task: put it below"):
+
+        @single_instance(wait=1)
+        @shared_task
+        def other() -> None: ...
+
+
+def test_above_a_task_whose_application_is_not_ready_it_is_refused_too() -> None:
+    late = new_app(autofinalize=False)
+    with pytest.raises(SettingsError, match=r"its function a task: put it below"):
+        single_instance(late.task(lambda: None))
+    assert not late.finalized
+
+
+def test_above_a_proxy_of_something_else_it_is_refused() -> None:
     from celery.local import Proxy  # noqa: PLC0415 - only here
 
-    with pytest.raises(SettingsError, match=r"neither of @app.task nor of @shared_task"):
+    with pytest.raises(SettingsError, match=r"put it below @app\.task or @shared_task"):
         single_instance(Proxy(lambda: 7))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.tasks.cases import Cases
     from tests.tasks.worker import Worker
 
-WAYS = ("below", "above", "base", "unbound", "shared", "class")
+WAYS = ("below", "base", "unbound", "shared", "class")
 
 
 @pytest.mark.parametrize("way", WAYS)

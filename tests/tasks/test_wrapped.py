@@ -36,11 +36,6 @@ def below(self, account, full=False):
 def unbound(account, full=False):
     return account
 
-@single_instance(**LOCK)
-@app.task(bind=True, acks_late=True)
-def above(self, account, full=False):
-    return account
-
 @app.task(bind=True, acks_late=True, autoretry_for=(KeyError,))
 @single_instance(**LOCK)
 def retried(self, account, full=False):
@@ -58,7 +53,7 @@ class Classy(SingleInstanceTask):
         return account
 
 classy = app.register_task(Classy())
-for task in (below, unbound, above, retried, based, classy):
+for task in (below, unbound, retried, based, classy):
     # before anything has looked at its lock
     for _ in range(2):
         assert task.apply((7,)).get() == 7, task.name
@@ -168,7 +163,7 @@ def _models() -> Any:
     return import_module("tests.tasks.models")
 
 
-@pytest.fixture(params=["below", "above", "base"])
+@pytest.fixture(params=["below", "base"])
 def typed(request: pytest.FixtureRequest, app: Celery) -> Any:
     """Makes a task that takes a model, with a lock, in each of the ways; it returns its lock."""
     models = _models()
@@ -178,8 +173,6 @@ def typed(request: pytest.FixtureRequest, app: Celery) -> Any:
         options = {"pydantic": True, "bind": bind, "name": f"ship {len(app.tasks)}"}
         if request.param == "below":
             return app.task(**options)(single_instance(**lock)(function))
-        if request.param == "above":
-            return single_instance(**lock)(app.task(**options)(function))
         return app.task(base=SingleInstanceTask, lock=lock, **options)(function)
 
     return make

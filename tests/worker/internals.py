@@ -158,15 +158,6 @@ PRIVATE = (
         "A task that calls another one directly is taken for that one.",
     ),
     Internal(
-        "celery._state._get_active_apps",
-        ("tasks",),
-        "`@single_instance` above `@shared_task` locks nothing.",
-    ),
-    Internal("celery._state.connect_on_app_finalize", ("tasks",), "The same."),
-    Internal("celery.app.base.Celery._decorated", ("tasks",), "The same."),
-    Internal("celery.local.PromiseProxy.__then__", ("tasks",), "The same."),
-    Internal("celery.local.PromiseProxy.__evaluated__", ("tasks",), "The same."),
-    Internal(
         "celery.app.autoretry._orig_run",
         ("tasks",),
         "A task with `autoretry_for` locks nothing.",

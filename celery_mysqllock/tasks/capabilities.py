@@ -1,4 +1,4 @@
-"""Whether the broker that a task is sent to can do what the task asks of its job table."""
+"""Checks that a task's broker has a capability that the task asks for."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 def check_broker(
-    task: Task, connection: Connection, ability: str, *, asks: str, otherwise: str
+    task: Task, connection: Connection, capability: str, *, asks: str, otherwise: str
 ) -> None:
-    """Do nothing when the transport of the connection says that it has the ability.
+    """Do nothing when the connection's transport has the capability.
 
     Args:
         task: The task.
         connection: A connection to its broker.
-        ability: What the transport's ``implements`` calls it.
+        capability: Its name in the transport's ``implements``.
         asks: What the task asks for, in words.
         otherwise: What to do with another broker, in words.
 
     Raises:
-        SettingsError: It has not.
+        SettingsError: The transport does not have it.
     """
     transport = connection.get_transport_cls()
-    if not transport.implements.get(ability):
+    if not transport.implements.get(capability):
         raise SettingsError(
             f"Task {task.name} {asks}, and its broker is {transport.driver_type}: use mysql:// as "
             f"the broker, or {otherwise}."

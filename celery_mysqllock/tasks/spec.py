@@ -1,4 +1,4 @@
-"""Which lock a task runs under: its options, and the lock of each call."""
+"""The lock that a task is given: its options, and the lock of each call."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.locks import MemoryLock, MySQLLock
 
-#: The attribute by which a task's ``run`` carries its rule. ``functools.wraps`` copies it, so other
+#: The attribute in which a task's ``run`` carries its spec. ``functools.wraps`` copies it, so other
 #: decorators and Celery's own wrappers of ``run`` pass it on.
 MARK = "__single_instance__"
 
 
-class LockRule:
-    """The options of one task's lock, and how the lock of a call is made of them.
+class LockSpec:
+    """The options of one task's lock; makes the lock of each call.
 
     Args:
-        task_name: The task as a person knows it, for messages.
+        task_name: The task's name, for messages.
         given: The options by name, as the user wrote them.
         run: The function that the lock is for.
-        may_be_replaced: Whether another rule for the same task may take its place, instead of being
-            an error; so for what a base class says for all its tasks.
+        may_be_replaced: Whether another spec of the same task replaces this one, instead of being
+            an error. It does when a base class says the same for all its tasks.
 
     Raises:
         SettingsError: An option is wrong, or the lock would be free before the function runs.
@@ -64,11 +64,11 @@ class LockRule:
         self._signature: inspect.Signature | None = None
 
     def lock_name(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-        """The name of the lock of a call, without the namespace; errors as in ``key``."""
+        """The name of a call's lock, without the namespace; errors as in ``key``."""
         return f"task:{self.key(task, args, kwargs)}"
 
     def key(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-        """What calls that are equal have in common.
+        """The key of a call; calls with the same key are equal.
 
         Raises:
             TypeError: The arguments do not fit the task, or one cannot be part of a key.
@@ -82,7 +82,7 @@ class LockRule:
         return key_of(task, self.options, self._signature, args, kwargs)
 
     def order_key(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-        """What calls have in common that wait for each other's ends; errors as in ``lock_name``."""
+        """The key of the calls that run one after the other; errors as in ``key``."""
         return lock_name(self.lock_name(task, args, kwargs))
 
     def new_lock(
@@ -93,59 +93,59 @@ class LockRule:
         note: str | None = None,
         on_lost: Callable[[Any], None] | None = None,
     ) -> MySQLLock | MemoryLock:
-        """A lock of that name, not acquired yet, where the task's application keeps its locks.
+        """A lock of that name where the task's application keeps its locks, not acquired yet.
 
         Raises:
-            SettingsError: The application does not say where.
+            SettingsError: The application does not say where it keeps them.
             LockError: The task runs without a lock.
         """
         if self.options.limit is None:
             raise LockError(f"Task {task.name} runs without a lock: it has limit=None.")
-        place = lock_settings(task.app)
+        settings = lock_settings(task.app)
         return new_lock(
             name,
-            url=place.url or "",
-            namespace=place.namespace,
+            url=settings.url or "",
+            namespace=settings.namespace,
             limit=self.options.limit,
-            session_timeout=place.session_timeout,
-            allow_multi_primary=place.allow_multi_primary,
+            session_timeout=settings.session_timeout,
+            allow_multi_primary=settings.allow_multi_primary,
             note=note,
             on_lost=on_lost,
         )
 
 
-def rule_of(task: Task) -> LockRule | None:
-    """The rule by which a task is locked, None when it runs without a lock."""
-    # With autoretry_for, Celery moves the run that was there before to _orig_run. A tracer may put
-    # one of its own there that does not say what is behind it.
-    for place in (task.run, getattr(task, "_orig_run", None), bound_run(task), task):
-        rule = getattr(place, MARK, None)
-        if isinstance(rule, LockRule):
-            return rule
+def spec_of(task: Task) -> LockSpec | None:
+    """The spec of a task's lock, None when it runs without a lock."""
+    # With autoretry_for, Celery moves the former run to _orig_run. A tracer may replace run by one
+    # that does not lead to the former.
+    for carrier in (task.run, getattr(task, "_orig_run", None), bound_run(task), task):
+        spec = getattr(carrier, MARK, None)
+        if isinstance(spec, LockSpec):
+            return spec
     return None
 
 
 def lock_for(task: Task, /, *args: Any, **kwargs: Any) -> MySQLLock | MemoryLock:  # noqa: ANN401 - the task's own
-    """The lock under which the task runs when it is called with these arguments.
+    """The lock of a call of the task with these arguments.
 
-    To look at it (``holder()``, ``locked()``) or to free it by force (``reset()``), from any
-    program that has the task. It is not acquired, and is not the object that a running task holds:
-    that is ``current_lock()``.
+    Use it to look at the lock (``holder()``, ``locked()``) or to free it by force (``reset()``),
+    from any program that has the task. It is not acquired, and it is not the object that a running
+    task holds, which is ``current_lock()``.
 
     Args:
-        task: The task; as a method, ``task.lock_for(7)``, it is given already.
+        task: The task; left out when it is called as a method, ``task.lock_for(7)``.
         *args: The arguments of the call.
         **kwargs: The keyword arguments of the call.
 
     Raises:
         LockError: The task runs without a lock.
         TypeError: The arguments do not fit the task, or one cannot be part of a key.
-        SettingsError: The application does not say where its locks are.
+        SettingsError: The application does not say where it keeps its locks.
     """
-    rule = rule_of(task)
-    if rule is None:
+    spec = spec_of(task)
+    if spec is None:
         raise LockError(
             f"Task {task.name} runs without a lock. Give it one with @single_instance, or with "
             "base=SingleInstanceTask."
         )
-    return rule.new_lock(task, rule.lock_name(task, args, kwargs))
+    return spec.new_lock(task, spec.lock_name(task, args, kwargs))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from celery_mysqllock.tasks.publishing import acknowledge_late
+from celery_mysqllock.tasks.sending import acknowledge_late
 
 if TYPE_CHECKING:
     from collections.abc import Callable
