@@ -117,7 +117,7 @@ class Sessions:
     def _check_table(self) -> None:
         namespace = self._settings.namespace or self.names.database
         migrations = Migrations(self.main, self._settings.table, namespace=namespace)
-        if self._settings.create_table and migrations.version() == 0:
+        if self._settings.create_table and migrations.version() is None:
             migrations.apply()
         migrations.check()
 

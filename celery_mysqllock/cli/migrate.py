@@ -1,4 +1,4 @@
-"""``migrate``: make the job table, or bring it to this release's shape."""
+"""``migrate``: make the job table, or bring it to this release's schema."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from celery_mysqllock.jobs import Migrations, Widening
-from celery_mysqllock.jobs.migrate import Migration
+from celery_mysqllock.jobs.migrate import Step
 from celery_mysqllock.mysql import Session
 
 if TYPE_CHECKING:
     from celery_mysqllock.cli.deployment import Deployment
 
-_WIDENING = (
-    "-- a second table with BIGINT ids, which triggers keep like the first and which replaces it"
+_WIDENING = Step(
+    "wide_ids", ("-- a second table with BIGINT ids, kept in step by triggers, replaces the first",)
 )
 
 
@@ -32,10 +32,10 @@ _WIDENING = (
 def migrate(
     deployment: Deployment, *, dry_run: bool, as_json: bool, no_procedure: bool, wide_ids: bool
 ) -> None:
-    """Make the job table of the app's broker_url, or bring it to this release's shape.
+    """Make the job table of the app's broker_url, or bring it to this release's schema.
 
     An existing table is changed by this command only, and only when it is a job table. Programs go
-    on to use it meanwhile. Where broker_url is a list, each server's is. A run that was killed is
+    on using it meanwhile. Where broker_url is a list, each server's is. A run that was killed is
     finished by the next.
     """
     table = deployment.settings.table
@@ -54,21 +54,21 @@ def migrate(
                     click.echo(f"{table}: {step.notice}", err=True)
             if not dry_run:
                 done = migrations.apply()
-            if wide_ids and migrations.version():
+            if wide_ids and migrations.version() is not None:
                 widening = Widening(session, table)
                 if widening.is_needed:
-                    done.append(Migration(migrations.version(), "wide_ids", _WIDENING))
+                    done.append(_WIDENING)
                     if not dry_run:
                         widening.apply()
         _report(table, done, dry_run=dry_run, as_json=as_json)
 
 
-def _report(table: str, done: list[Migration], *, dry_run: bool, as_json: bool) -> None:
+def _report(table: str, done: list[Step], *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         report = {"table": table, "dry_run": dry_run, "migrations": [step.name for step in done]}
         click.echo(json.dumps(report))
         return
     for step in done:
-        click.echo(step.sql if dry_run else f"{table}: {step.version:04d} {step.name}")
+        click.echo(step.sql if dry_run else f"{table}: {step.name}")
     if not done:
         click.echo(f"{table} is up to date.")

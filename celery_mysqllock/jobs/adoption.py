@@ -1,4 +1,4 @@
-"""Adoption: an existing three-column table becomes fit for the migrations while it is in use."""
+"""Adoption: the original three columns of an existing table become this release's, while in use."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import TableMismatch
 from celery_mysqllock.jobs.retry import retried
+from celery_mysqllock.jobs.schema import ORIGINAL, TableComment
 from celery_mysqllock.mysql import Statements
 
 if TYPE_CHECKING:
@@ -18,26 +19,26 @@ if TYPE_CHECKING:
 _IDS = ("int", "bigint")
 _INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
 _TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json")
-_ORIGINAL = {"id": _IDS, "message": _TEXTS, "job_status": _INTEGERS}
+_TYPES = dict(zip(ORIGINAL, (_IDS, _TEXTS, _INTEGERS), strict=True))
 _SHORT_KEYS = ("compact", "redundant")
-# Rows that one UPDATE fills: some hundredths of a second for who waits for one of them.
+# Rows that one UPDATE fills: whoever waits for one of them waits some hundredths of a second.
 _PART = 2000
 
 
 class Adoption:
-    """What is to be done to a table that another program has made, as far as it is not done yet.
+    """What a table that another program has made still needs before columns are added.
 
     Args:
         session: An open session.
         table: The table's name, which ``settings.check_identifier`` has seen.
-        keys: The names of the keys that the migrations will add.
+        keys: The names of the keys that will be added.
     """
 
     def __init__(self, session: Session, table: str, keys: Collection[str]) -> None:
         self._session = session
         self._table = table
         self._keys = keys
-        self._sql = Statements(__package__, "adoption.sql", jobs=table)
+        self._sql = Statements(__package__, "migrate.sql", jobs=table)
 
     def check(self) -> None:
         """Do nothing when this is the original table, whatever its types of these kinds.
@@ -53,9 +54,9 @@ class Adoption:
             )
 
     def steps(self) -> list[str]:
-        """The names in adoption.sql of the statements that the table still needs, in order."""
+        """The names in migrate.sql of the statements that the table still needs, in order."""
         (_, _, row_format, comment), columns = self._describe(), self._columns()
-        steps = [] if "celery-mysqllock schema" in comment else ["take_over"]
+        steps = [] if TableComment.parse(comment) else ["take_over"]
         if row_format.lower() in _SHORT_KEYS:
             steps.append("lengthen_keys")
         if str(columns["job_status"][3]).strip("'") != "0":
@@ -68,9 +69,9 @@ class Adoption:
             steps += ["fill_new", "fill_old", "swap"]
         return steps
 
-    def sql(self, steps: list[str]) -> str:
-        """The statements, to be shown."""
-        return "\n\n".join(f"{self._sql[step]};" for step in steps)
+    def statement(self, step: str) -> str:
+        """The step's statement, to be shown."""
+        return self._sql[step]
 
     def notice(self, steps: list[str]) -> str:
         """What the user should know before, empty for nothing."""
@@ -85,7 +86,7 @@ class Adoption:
         """Run one of the steps.
 
         Raises:
-            TransientError: Others did not let go of the table, or of a row.
+            TransientError: Other transactions kept the table, or a row, locked.
         """
         if step == "fill_old":
             self._fill_old()
@@ -110,7 +111,7 @@ class Adoption:
         return str(kind), str(engine), str(row_format), str(comment)
 
     def _columns(self) -> dict[str, tuple[Any, ...]]:
-        rows = self._session.query(self._sql["describe_columns"], {"table": self._table})
+        rows = self._session.query(self._sql["describe_types"], {"table": self._table})
         return {str(name): (str(kind).lower(), *rest) for name, kind, *rest in rows}
 
     def _differences(self) -> Iterator[str]:
@@ -124,12 +125,12 @@ class Adoption:
                 f"{self._table} ENGINE = InnoDB changes it; writes wait while the table is copied)"
             )
         columns = self._columns()
-        for name, types in _ORIGINAL.items():
+        for name, types in _TYPES.items():
             if name not in columns:
                 yield f"{name} is missing"
             elif columns[name][0] not in types:
                 yield f"{name} is {columns[name][0]} and not one of {', '.join(types)}"
-        yield from (f"{name} is not ours" for name in columns if name not in _ORIGINAL)
+        yield from (f"{name} is not ours" for name in columns if name not in _TYPES)
         if "id" in columns and "auto_increment" not in str(columns["id"][2]).lower():
             yield "id is not AUTO_INCREMENT"
         yield from self._wrong_keys()

@@ -378,17 +378,3 @@ WHERE queue = %(queue)s AND job_status IN (0, 2, 4) LIMIT 5000
 -- They go, unless they have been claimed meanwhile.
 DELETE j FROM {jobs} AS j FORCE INDEX (PRIMARY)
 WHERE j.id IN %(ids)s AND j.job_status IN (0, 2, 4);
-
--- name: describe_table
--- The table's comment, which holds its version; no row when there is no such table.
-SELECT table_comment FROM information_schema.tables
-WHERE table_schema = DATABASE() AND table_name = %(table)s;
-
--- name: users
--- Who is registered as a consumer, or has claims.
-SELECT identity FROM {consumers} UNION SELECT owner FROM {jobs} WHERE owner IS NOT NULL;
-
--- name: describe_routine
--- The procedure's comment, which begins with the version of its release.
-SELECT routine_comment FROM information_schema.routines
-WHERE routine_schema = DATABASE() AND routine_name = %(routine)s;

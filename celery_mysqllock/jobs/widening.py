@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.exceptions import AlreadyDone, DatabaseError, MissingPrivilege, TransientError
+from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, TransientError
+from celery_mysqllock.jobs.online import changing, persist
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.mysql import Statements
 from celery_mysqllock.settings import check_identifier
@@ -15,12 +15,8 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
 
 _WIDE = "bigint"
-# Rows that one statement copies: some hundredths of a second for who waits for one of them.
+# Rows that one statement copies: whoever waits for one of them waits some hundredths of a second.
 _PART = 2000
-# Seconds that the exchange waits for open transactions; everybody who comes meanwhile waits for it.
-_PATIENCE = 15
-_ATTEMPTS, _PAUSE = 5, 5.0
-_LONGEST = 86_400.0
 
 
 class Widening:
@@ -62,8 +58,7 @@ class Widening:
             MissingPrivilege: The user may not make triggers.
             TransientError: A transaction has kept the table to itself for longer than a minute.
         """
-        with self._session.waiting(_LONGEST):
-            self._session.execute("SET SESSION lock_wait_timeout = %s", (_PATIENCE,))
+        with changing(self._session):
             if self._type() != _WIDE:
                 self._follow()
                 self._copy()
@@ -109,17 +104,7 @@ class Widening:
         sql = self._sql[step]
         for name, text in texts.items():
             sql = sql.replace(f"%({name})s", text)
-        for left in reversed(range(_ATTEMPTS)):
-            try:
-                self._session.execute(sql)
-            except AlreadyDone:
-                return  # by a run that was killed
-            except TransientError:
-                if not left:
-                    raise
-                time.sleep(_PAUSE)
-            else:
-                return
+        persist(lambda: self._session.execute(sql), self._table)
 
     def _type(self) -> str:
         return str(self._session.value(self._sql["type_of_id"], self._named("table"))).lower()

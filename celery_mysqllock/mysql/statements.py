@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _BLOCK = re.compile(r"^-- name: (?P<name>\w+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n?", re.MULTILINE)
@@ -30,6 +34,10 @@ class Statements:
 
     def __getitem__(self, name: str) -> str:
         return self._blocks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the blocks, in the order of the file."""
+        return iter(self._blocks)
 
 
 @lru_cache(maxsize=64)

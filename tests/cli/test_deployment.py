@@ -23,7 +23,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_works_on_a_url_alone(url: str) -> None:
     done = run("--url", url, "--table", "tasks", "migrate")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "tasks: 0001 original" in done.stdout
+    assert "tasks: create" in done.stdout
     again = run("--table", "tasks", "migrate", MYSQLLOCK_URL=url)
     assert again.stdout == "tasks is up to date.\n"
 

@@ -237,9 +237,9 @@ def test_a_server_without_such_defaults_copies_the_table_and_says_so(
     monkeypatch.setattr(Server, "has_expression_defaults", False)
     session.execute(f"CREATE TABLE jobs {SHAPES['a short message']}")
     session.execute("INSERT INTO jobs (message) VALUES ('old')")
-    first = Migrations(session).pending()[0]
-    assert "INSERTs wait" in first.notice
-    assert "MODIFY message LONGTEXT" in first.sql
+    (adoption,) = (step for step in Migrations(session).pending() if step.name == "adoption")
+    assert "INSERTs wait" in adoption.notice
+    assert "MODIFY message LONGTEXT" in adoption.sql
     Migrations(session).apply()
     assert JobTable(session).claim("celery", 1, ME)[0].message == "old"
 

@@ -9,27 +9,29 @@ import pytest
 
 from celery_mysqllock.exceptions import MissingPrivilege, TableMismatch, TableMissing
 from celery_mysqllock.jobs import JobTable, Migrations
+from celery_mysqllock.jobs.schema import NEWEST, OLDEST
 from celery_mysqllock.mysql import Address, Session
+from tests.jobs.schemas import make_schema_8
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celery_mysqllock.jobs.migrate import Migration
+    from celery_mysqllock.jobs.migrate import Step
     from devserver import DevServer
 
 ORIGINAL = """CREATE TABLE jobs (
     id INT AUTO_INCREMENT PRIMARY KEY, message VARCHAR(255), job_status INT DEFAULT 0)"""
 
 
-def names(migrations: list[Migration]) -> list[str]:
-    return [migration.name for migration in migrations]
+def names(steps: list[Step]) -> list[str]:
+    return [step.name for step in steps]
 
 
 def test_an_empty_database_gets_the_table(session: Session) -> None:
     migrations = Migrations(session)
     with pytest.raises(TableMissing, match="mysqllock migrate"):
         migrations.check()
-    assert names(migrations.apply()) == names(list(migrations.all))
+    assert names(migrations.apply()) == ["procedure", "create"]
     migrations.check()
     assert migrations.apply() == []
 
@@ -40,29 +42,62 @@ def test_the_original_table_is_taken_over_with_its_rows(session: Session) -> Non
     migrations = Migrations(session)
     with pytest.raises(TableMismatch, match="version 1"):
         migrations.check()
-    assert names(migrations.apply()) == ["adoption", *names(list(migrations.all))[1:]]
+    assert names(migrations.apply()) == ["procedure", "adoption", "upgrade"]
     claimed = JobTable(session).claim("celery", 5, "a" * 32)
     assert [job.message for job in claimed] == ["old", "older"]
 
 
-def test_every_migration_writes_its_version(session: Session) -> None:
+def test_a_table_of_the_release_before_works_and_can_be_upgraded(session: Session) -> None:
+    make_schema_8(session)
+    session.execute("INSERT INTO jobs (message) VALUES ('old')")
     migrations = Migrations(session)
-    for migration in migrations.all:
-        session.script(migration.sql)
-        assert migrations.version() == migration.version
+    migrations.check()
+    assert migrations.version() == OLDEST
+    assert names(migrations.apply()) == ["upgrade"]
+    assert migrations.version() == NEWEST
+    assert migrations.apply() == []
+    assert [job.message for job in JobTable(session).claim("celery", 5, "a" * 32)] == ["old"]
 
 
-def test_what_an_older_release_has_put_aside_keeps_its_place(session: Session) -> None:
-    migrations = Migrations(session)
-    for migration in migrations.all[:7]:
-        session.script(migration.sql)
-    session.execute(
-        "INSERT INTO jobs (message, job_status, due_at, deliveries) VALUES"
-        " ('aside', 2, '2050-01-01', 1), ('scheduled', 2, '2050-01-01', 0)"
-    )
-    migrations.apply()
-    rows = session.query("SELECT message, deferred_since IS NOT NULL FROM jobs ORDER BY id")
-    assert rows == [("aside", 1), ("scheduled", 0)]
+def test_an_upgrade_keeps_the_namespace_that_the_table_remembers(session: Session) -> None:
+    make_schema_8(session, namespace="shop")
+    Migrations(session).apply()
+    Migrations(session, namespace="shop").check()
+    with pytest.raises(TableMismatch, match="namespace 'shop'"):
+        Migrations(session, namespace="else").check()
+
+
+def test_a_table_that_was_never_finished_is_finished_by_the_release_that_began_it(
+    session: Session,
+) -> None:
+    make_schema_8(session)
+    session.execute("ALTER TABLE jobs COMMENT = 'celery-mysqllock schema 5'")
+    for use in (Migrations(session).check, Migrations(session).apply):
+        with pytest.raises(TableMismatch, match=r"version 5\.0 .*finish its 'mysqllock migrate'"):
+            use()
+
+
+def test_a_newer_revision_is_used_and_left_alone(session: Session) -> None:
+    Migrations(session).apply()
+    session.execute("ALTER TABLE jobs COMMENT = 'celery-mysqllock schema 8 revision=99'")
+    session.execute("DROP PROCEDURE mysqllock_publish")
+    Migrations(session).check()
+    assert Migrations(session).apply() == []
+    assert Migrations(session).version() == (8, 99)
+
+
+def test_a_dry_run_names_the_columns_that_would_be_added(session: Session) -> None:
+    make_schema_8(session)
+    session.execute("ALTER TABLE jobs DROP COLUMN recoveries, DROP KEY finished")
+    session.execute("ALTER TABLE jobs_queues DROP COLUMN paused_at")
+    session.execute("DROP TABLE jobs_exchanges")
+    (step,) = Migrations(session).pending()
+    assert "ADD recoveries INT UNSIGNED NOT NULL DEFAULT 0" in step.sql
+    assert "ADD KEY finished (finished_at)" in step.sql
+    assert "ADD paused_at TIMESTAMP(6) NULL" in step.sql
+    assert "ADD owner" not in step.sql
+    assert "CREATE TABLE IF NOT EXISTS `jobs_exchanges`" in step.sql
+    assert "`jobs_ticks`" not in step.sql
 
 
 def test_a_table_of_another_shape_is_left_alone(session: Session) -> None:
@@ -82,7 +117,7 @@ def test_a_table_of_a_newer_release_is_left_alone(session: Session) -> None:
 
 
 def test_two_that_migrate_at_once_do_it_once(url: str) -> None:
-    done: list[list[Migration]] = []
+    done: list[list[Step]] = []
 
     def migrate() -> None:
         with Session(Address.parse(url)) as session:

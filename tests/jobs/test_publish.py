@@ -12,7 +12,7 @@ import pytest
 from celery_mysqllock.exceptions import ConnectionLost, Interrupted, MissingPrivilege
 from celery_mysqllock.jobs import JobTable, LockNames, Migrations
 from celery_mysqllock.jobs.lock_names import SLOTS
-from celery_mysqllock.jobs.migrate import publish_procedure
+from celery_mysqllock.jobs.schema import publish_procedure
 from celery_mysqllock.mysql import Address, Session
 from tests.waiting import eventually
 
@@ -196,7 +196,7 @@ def test_one_of_an_older_release_is_made_anew(session: Session) -> None:
     Migrations(session).apply()
     session.execute("DROP PROCEDURE mysqllock_publish")
     session.execute("CREATE PROCEDURE mysqllock_publish() COMMENT 'celery-mysqllock: old' SELECT 1")
-    assert [step.name for step in Migrations(session).apply()] == ["publish"]
+    assert [step.name for step in Migrations(session).apply()] == ["procedure"]
     assert Migrations(session).pending() == []
     assert rings(session, "q", 0)
 
@@ -204,5 +204,5 @@ def test_one_of_an_older_release_is_made_anew(session: Session) -> None:
 def test_one_that_a_restored_dump_has_lost_is_made_again(session: Session) -> None:
     Migrations(session).apply()
     session.execute("DROP PROCEDURE mysqllock_publish")
-    assert [step.name for step in Migrations(session).apply()] == ["publish"]
+    assert [step.name for step in Migrations(session).apply()] == ["procedure"]
     assert session.query("CALL mysqllock_publish('q', 'x')")

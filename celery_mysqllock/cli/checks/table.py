@@ -9,6 +9,7 @@ from celery_mysqllock.cli.checks.finding import ok, problem, warning
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, TableMismatch, TableMissing
 from celery_mysqllock.jobs import Migrations, counted
 from celery_mysqllock.jobs.ephemeral import table_names
+from celery_mysqllock.jobs.schema import NEWEST
 from celery_mysqllock.mysql import Statements
 
 if TYPE_CHECKING:
@@ -27,14 +28,24 @@ def check_table(examined: Examined) -> Iterator[Finding]:
     table = examined.table or ""
     migrations = Migrations(examined.session, table)
     try:
-        if migrations.version() == 0 and examined.creates_table:
+        version = migrations.version()
+        if version is None and examined.creates_table:
             yield ok("job table", f"{table} is not there: it is made on first use (create_table)")
             return
         migrations.check()
     except (TableMissing, TableMismatch) as error:
         yield problem("job table", str(error), "")
     else:
-        yield ok("job table", f"{table}, version {migrations.all[-1].version}, this release's")
+        if version == NEWEST:
+            yield ok("job table", f"{table}, version {version}, this release's")
+        elif version is not None and version < NEWEST:
+            yield warning(
+                "job table",
+                f"{table}, version {version}, the release before's; this one makes {NEWEST}.",
+                "Run 'mysqllock migrate'. Programs of both releases go on using the table.",
+            )
+        else:
+            yield ok("job table", f"{table}, version {version}, a newer release's")
 
 
 def check_sizes(examined: Examined) -> Iterator[Finding]:

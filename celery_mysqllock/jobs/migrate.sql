@@ -1,5 +1,5 @@
--- What makes a table that somebody else has made fit for the migrations, while programs use it.
--- LOCK=NONE: reads and writes go on, or the server refuses.
+-- What migrate asks of a database, and how it adopts a table of the original three columns while programs use
+-- it. LOCK=NONE: reads and writes go on, or the server refuses.
 
 -- name: describe_table
 SELECT table_type, COALESCE(engine, ''), COALESCE(row_format, ''), COALESCE(table_comment, '')
@@ -7,6 +7,10 @@ FROM information_schema.tables
 WHERE table_schema = DATABASE() AND table_name = %(table)s;
 
 -- name: describe_columns
+SELECT column_name, column_comment FROM information_schema.columns
+WHERE table_schema = DATABASE() AND table_name = %(table)s;
+
+-- name: describe_types
 SELECT column_name, data_type, COALESCE(character_set_name, ''), extra, column_default
 FROM information_schema.columns
 WHERE table_schema = DATABASE() AND table_name = %(table)s
@@ -17,12 +21,21 @@ SELECT index_name, column_name FROM information_schema.statistics
 WHERE table_schema = DATABASE() AND table_name = %(table)s
 ORDER BY index_name, seq_in_index;
 
+-- name: describe_routine
+-- The procedure's comment, by which a release knows its own.
+SELECT routine_comment FROM information_schema.routines
+WHERE routine_schema = DATABASE() AND routine_name = %(routine)s;
+
+-- name: users
+-- Each consumer that is registered or has claims.
+SELECT identity FROM {consumers} UNION SELECT owner FROM {jobs} WHERE owner IS NOT NULL;
+
 -- name: take_over
--- From now on the table is known as ours, and what was begun is finished by the next run.
+-- From now on the table is known as ours, and the next run finishes what this one has begun.
 ALTER TABLE {jobs} COMMENT = 'celery-mysqllock schema 1';
 
 -- name: lengthen_keys
--- The old row formats have no keys that are long enough for the name of a queue.
+-- In the old row formats no key is long enough for the name of a queue.
 ALTER TABLE {jobs} ROW_FORMAT = DYNAMIC, LOCK = NONE;
 
 -- name: queue_by_default
@@ -46,7 +59,7 @@ SELECT COALESCE(MAX(id), 0) FROM {jobs};
 SELECT MAX(id) FROM (SELECT id FROM {jobs} WHERE id > %(after)s ORDER BY id LIMIT %(limit)s) AS part;
 
 -- name: fill_old
--- The rows from before, part by part, so that nobody waits for long.
+-- The older rows, part by part, so that nobody waits for long.
 UPDATE {jobs} SET message_wide = message
 WHERE id > %(after)s AND id <= %(to)s AND message_wide IS NULL;
 
