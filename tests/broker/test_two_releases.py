@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BEFORE = "92f32b3"
 ROOT = Path(__file__).parents[2]
 OLD, NEW = "old", "new"
+pytestmark = pytest.mark.timeout(600)  # many programs start, one after another
 BOTH = pytest.mark.parametrize(("one", "other"), [(OLD, NEW), (NEW, OLD)])
 
 
@@ -193,9 +194,9 @@ def test_a_key_of_one_release_excludes_the_other(
     version: object, one: str, other: str, releases: Releases, session: Session
 ) -> None:
     releases.migrate(OLD if version == OLDEST else NEW)
-    for task in ("once", "queued_once"):
-        for sender in (one, other):
-            releases.python(sender, f"{task}.delay('key', RELEASE)")
+    send = "once.delay('key', RELEASE); queued_once.delay('key', RELEASE)"
+    for sender in (one, other):
+        releases.python(sender, send)
     assert session.value("SELECT COUNT(*) FROM jobs") == 2
     worker = releases.start(other)
     eventually(lambda: len(releases.entries()) == 2, 30, "both jobs")
@@ -205,7 +206,7 @@ def test_a_key_of_one_release_excludes_the_other(
     ]
     eventually(lambda: session.value("SELECT COUNT(*) FROM jobs") == 0, 30, "an empty table")
     # the keys are free again
-    releases.python(one, "once.delay('key', RELEASE); queued_once.delay('key', RELEASE)")
+    releases.python(one, send)
     eventually(lambda: len(releases.entries()) == 4, 30, "both jobs again")
     releases.stop(worker)
 
