@@ -13,6 +13,8 @@ import ssl
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from celery_mysqllock.mysql.threads import has_eventlet
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,8 +27,17 @@ _NO_CIPHER = "none"
 
 def guard(context: ssl.SSLContext) -> ssl.SSLContext:
     """Make the context wrap sockets with one that retries, and return it."""
-    base = context.sslsocket_class  # gevent has one of its own
-    context.sslsocket_class = type("TlsSocket", (_Retrying, base), {})
+    context.sslsocket_class = _retrying(context.sslsocket_class)  # gevent has one of its own
+    if has_eventlet():
+        # its contexts take no notice of that class
+        wrap = context.wrap_socket
+
+        def wrap_socket(*arguments: Any, **named: Any) -> ssl.SSLSocket:  # noqa: ANN401 - eventlet's
+            wrapped = wrap(*arguments, **named)
+            wrapped.__class__ = _retrying(type(wrapped))  # type: ignore[assignment]
+            return wrapped
+
+        context.wrap_socket = wrap_socket  # type: ignore[method-assign]
     return context
 
 
@@ -39,6 +50,11 @@ def forget_errors() -> None:
         _context().set_ciphers(_NO_CIPHER)
     except ssl.SSLError:
         return
+
+
+@cache
+def _retrying(base: type[ssl.SSLSocket]) -> type[ssl.SSLSocket]:
+    return type("TlsSocket", (_Retrying, base), {})
 
 
 @cache

@@ -6,6 +6,7 @@ import _ssl
 import ctypes
 import select
 import ssl
+import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -216,3 +217,42 @@ def test_an_error_that_another_library_left_is_not_the_sessions(encrypting: Addr
                 assert ask("SELECT SLEEP(0.1)") == 0
                 leave(library, reason)
                 assert ask("SELECT 1") == 1
+
+
+_IN_GREENLETS = """
+import ctypes, sys, _ssl
+from celery_mysqllock.mysql import Address, Session
+
+openssl = ctypes.CDLL(_ssl.__file__)
+with Session(Address.parse(sys.argv[1])) as session:
+    for library, reason in [(2, 32), (20, 281)]:
+        for ask in (session.number, session.value):
+            openssl.ERR_new()
+            openssl.ERR_set_error(library, reason, None)
+            assert ask("SELECT SLEEP(0.1)") == 0
+            openssl.ERR_new()
+            openssl.ERR_set_error(library, reason, None)
+            assert ask("SELECT 1") == 1
+print("healthy")
+"""
+
+
+@pytest.mark.parametrize(
+    ("library", "patch"), [("gevent", "monkey.patch_all"), ("eventlet", "monkey_patch")]
+)
+def test_it_is_not_the_sessions_among_greenlets_either(
+    encrypting: Address, library: str, patch: str
+) -> None:
+    pytest.importorskip(library)
+    if not hasattr(ctypes.CDLL(_ssl.__file__), "ERR_set_error"):
+        pytest.skip("needs OpenSSL 3")
+    module, _, function = f"{library}.{patch}".rpartition(".")
+    program = f"import {module}; {module}.{function}()\n{_IN_GREENLETS}"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, encrypting.url()],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert (done.returncode, done.stdout) == (0, "healthy\n"), done.stderr
