@@ -34,7 +34,7 @@ def guard(context: ssl.SSLContext) -> ssl.SSLContext:
 
         def wrap_socket(*arguments: Any, **named: Any) -> ssl.SSLSocket:  # noqa: ANN401 - eventlet's
             wrapped = wrap(*arguments, **named)
-            wrapped.__class__ = _retrying(type(wrapped))  # type: ignore[assignment]
+            wrapped.__class__ = _retrying(type(wrapped))
             return wrapped
 
         context.wrap_socket = wrap_socket  # type: ignore[method-assign]
@@ -52,7 +52,6 @@ def forget_errors() -> None:
         return
 
 
-@cache
 def _retrying(base: type[ssl.SSLSocket]) -> type[ssl.SSLSocket]:
     return type("TlsSocket", (_Retrying, base), {})
 
