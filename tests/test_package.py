@@ -15,6 +15,18 @@ from celery_mysqllock import exceptions
 if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
 
+# What only the extras need, and the private server, which the wheel does not contain.
+EXTRAS = (
+    "flask",
+    "jinja2",
+    "werkzeug",
+    "waitress",
+    "prometheus_client",
+    "gevent",
+    "eventlet",
+    "devserver",
+)
+
 
 def test_importing_the_package_makes_mysql_a_broker_url() -> None:
     code = (
@@ -33,6 +45,16 @@ def test_a_configuration_can_name_the_transport_instead(session: Session) -> Non
     )
     subprocess.run([sys.executable, "-c", code, session.address.url()], check=True)
     assert session.value("SELECT COUNT(*) FROM jobs") == 1
+
+
+def test_without_the_extras_all_rooms_can_be_imported() -> None:
+    rooms = "app", "beat", "broker", "cli", "jobs", "locks", "mysql", "tasks", "worker"
+    code = (
+        f"import sys, importlib; extras = {EXTRAS}\n"
+        "sys.modules.update(dict.fromkeys(extras))  # none of them can be imported\n"
+        f"for room in {rooms}: importlib.import_module('celery_mysqllock.' + room)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", celery_mysqllock.__all__)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, assert_type
 
+from prometheus_client import REGISTRY
+
 import celery_mysqllock
 from celery_mysqllock import (
     LockError,
@@ -23,6 +25,7 @@ from celery_mysqllock import (
     transaction,
 )
 from celery_mysqllock.locks import Holder, MemoryLock, Process, new_lock
+from celery_mysqllock.metrics import FleetCollector, fleet_collector
 from celery_mysqllock.tasks import (
     current_lock,
     lock_acquired,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pymysql
+    from celery import Celery
 
 URL = "mysql://user:password@127.0.0.1:3306/shop"
 
@@ -168,6 +172,13 @@ def errors(work: Callable[[], object]) -> str:
 def signals(receiver: Callable[..., None]) -> None:
     for signal in (lock_acquired, lock_conflict, lock_lost, lock_released):
         signal.connect(receiver)
+
+
+def metrics(app: Celery) -> None:
+    collector = fleet_collector(app, idle_after=3600)
+    assert_type(collector, FleetCollector)
+    REGISTRY.register(collector)
+    collector.close()
 
 
 assert_type(celery_mysqllock.__version__, str)

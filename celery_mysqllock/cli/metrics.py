@@ -1,4 +1,4 @@
-"""``metrics``: the fleet and its server for Prometheus."""
+"""``metrics``: an exporter of the fleet's metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from celery_mysqllock.cli.idle import InUse
-from celery_mysqllock.cli.overview import Watch
 from celery_mysqllock.cli.selecting import Duration
 from celery_mysqllock.cli.serving import (
-    Named,
+    HostCheck,
     host_option,
     missing_extra,
     names_option,
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from celery_mysqllock.cli.deployment import Deployment
-    from celery_mysqllock.cli.overview import Overview
     from celery_mysqllock.exceptions import MySQLLockError
 
 
@@ -38,8 +35,8 @@ if TYPE_CHECKING:
     type=Duration(),
     default="1d",
     show_default=True,
-    help="Leave out a queue that has been empty and without consumers for so long, as far as this "
-    "process has seen.",
+    help="Leave out a queue that has been empty and without consumers for this time, as far as "
+    "this process has seen.",
 )
 @click.pass_obj
 def metrics(  # noqa: PLR0913 - its options
@@ -51,11 +48,10 @@ def metrics(  # noqa: PLR0913 - its options
     once: bool,
     idle_after: float,
 ) -> None:
-    """Serve metrics for Prometheus at /metrics. They are read when they are asked for.
+    """Serve metrics for Prometheus at /metrics. Each scrape reads the job table.
 
     While the server cannot be read, mysqllock_up is 0 and the others are missing. --once then
-    prints that, says why, and its exit code is 1. It needs the packages of
-    celery-mysqllock[metrics].
+    prints that and the reason, and exits with 1. Needs the packages of celery-mysqllock[metrics].
     """
     try:
         import waitress  # noqa: F401, PLC0415 - an extra
@@ -65,33 +61,29 @@ def metrics(  # noqa: PLR0913 - its options
             make_wsgi_app,
         )
 
-        from celery_mysqllock.cli.exposition import FleetCollector  # noqa: PLC0415 - needs it
+        from celery_mysqllock.cli.collector import FleetCollector  # noqa: PLC0415 - needs it
     except ImportError as error:
         raise missing_extra("metrics", "metrics") from error
-    # a gauge that stops at a limit would be a lie
-    watch, in_use = Watch(deployment, rows=0, count_limit=None), InUse(idle_after)
     errors: list[MySQLLockError] = []
-
-    def read() -> Overview:
-        return in_use.of(watch.read())
-
+    collector = FleetCollector(
+        deployment, idle_after=idle_after, on_error=errors.append if once else _report
+    )
     registry = CollectorRegistry()
+    registry.register(collector)
     if once:
-        registry.register(FleetCollector(read, errors.append))
         click.echo(generate_latest(registry).decode(), nl=False)
         if errors:
             raise errors[0]
     else:
-        deployment.addresses  # noqa: B018 - raises now what is wrong with the options
-        registry.register(FleetCollector(read, _tell))
+        deployment.addresses  # noqa: B018 - raises if an option is wrong
         serve(
-            Named(_at_metrics(make_wsgi_app(registry)), host, names),
+            HostCheck(_at_metrics(make_wsgi_app(registry)), host, names),
             *(host, port, "mysqllock metrics"),
         )
-    watch.close()
+    collector.close()
 
 
-def _tell(error: MySQLLockError) -> None:
+def _report(error: MySQLLockError) -> None:
     click.echo(f"Error: {' '.join(str(error).split())}", err=True)
 
 

@@ -1,4 +1,4 @@
-"""A WSGI application for one face of the command line, on waitress until Ctrl-C or SIGTERM."""
+"""Serves the WSGI application of ``web`` or ``metrics`` on waitress, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 host_option = click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Where to listen: an address or name."
+    "--host", default="127.0.0.1", show_default=True, help="The address or name to listen on."
 )
 names_option = click.option(
     "--allow-host",
     "names",
     multiple=True,
     metavar="NAME",
-    help="A further name that it is asked for by, as through a proxy.",
+    help="A further host name to accept in requests, such as that of a proxy.",
 )
 _OURSELVES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z_.-]+?)\.?)(?::[0-9]{0,5})?", re.ASCII)
 _THREADS = 16
 _CONNECTIONS = 500
-_SLOW = 30  # seconds for a client to say what it wants
+_REQUEST_TIMEOUT = 30  # seconds for a client to send its request
 _BODY = 64 * 1024  # bytes
 _HEADERS = 32 * 1024  # bytes
 
 
-class Named:
-    """A WSGI application behind a look at the name that it is asked for by.
+class HostCheck:
+    """A WSGI middleware that refuses requests for other host names than this machine's.
 
-    Another site's name may be made to lead to this machine; its scripts could read what is served.
+    Otherwise a site whose name resolves to this machine could read what is served (DNS rebinding).
 
     Args:
-        application: What is asked.
-        host: Where it listens. Who reaches it from other machines may use any name.
-        names: Further names by which it is asked for, as through a proxy.
+        application: The application.
+        host: The address or name that it listens on. Unless that is a loopback address, requests
+            may use any name.
+        names: Further host names to accept, such as that of a proxy.
     """
 
     def __init__(self, application: WSGIApplication, host: str, names: Iterable[str]) -> None:
@@ -63,7 +64,7 @@ class Named:
 
 
 def plain(start_response: StartResponse, status: str, text: str) -> Iterable[bytes]:
-    """A short answer of one line."""
+    """Send a plain-text response."""
     content = text.encode()
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(content)))]
     start_response(status, headers)
@@ -71,21 +72,21 @@ def plain(start_response: StartResponse, status: str, text: str) -> Iterable[byt
 
 
 def serve(application: WSGIApplication, host: str, port: int, what: str, prefix: str = "") -> None:
-    """Listen, say where, and answer until Ctrl-C or SIGTERM.
+    """Listen, print the URL, and answer requests until Ctrl-C or SIGTERM.
 
     Args:
-        application: What answers.
-        host: Where to listen, an address or name.
-        port: At which port, 0 for any that is free.
+        application: The application.
+        host: The address or name to listen on.
+        port: The port, 0 for any free one.
         what: The command's name.
-        prefix: The path below which a proxy serves it and that it leaves in the requests.
+        prefix: The path of a proxy, if the proxy keeps it in the requests.
 
     Raises:
-        click.ClickException: Nobody can listen there.
+        click.ClickException: The address or port cannot be used.
     """
     from waitress import create_server  # noqa: PLC0415 - an extra, for two commands
 
-    # that some wait for their turn is no problem
+    # a queue of requests needs no warning
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     address = host.strip("[]")
     listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
@@ -97,7 +98,7 @@ def serve(application: WSGIApplication, host: str, port: int, what: str, prefix:
             sockets=[listening],
             threads=_THREADS,
             connection_limit=_CONNECTIONS,
-            channel_timeout=_SLOW,
+            channel_timeout=_REQUEST_TIMEOUT,
             cleanup_interval=5,
             max_request_body_size=_BODY,
             max_request_header_size=_HEADERS,
@@ -123,7 +124,7 @@ def serve(application: WSGIApplication, host: str, port: int, what: str, prefix:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
+    """Whether only this machine can reach the host."""
     if host == "localhost":
         return True
     try:
@@ -133,7 +134,7 @@ def is_loopback(host: str) -> bool:
 
 
 def missing_extra(command: str, extra: str) -> click.ClickException:
-    """What to say when the packages of an extra are not installed."""
+    """Return the error that says how to install the packages of an extra."""
     return click.ClickException(
         f"'mysqllock {command}' needs packages that are not installed: "
         f"pip install 'celery-mysqllock[{extra}]'."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.client import HTTPConnection
@@ -17,17 +19,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from celery_mysqllock import MySQLLock
-from celery_mysqllock.cli.exposition import fleet_collector
-from celery_mysqllock.cli.idle import InUse
+from celery_mysqllock.cli.collector import IdleFilter
 from celery_mysqllock.cli.overview import Overview
 from celery_mysqllock.jobs import QueueStatus, ServerHealth
+from celery_mysqllock.metrics import fleet_collector
 from tests.cli.fleet import fleet
 from tests.cli.serving import serving
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     from celery_mysqllock.jobs import JobTable
     from celery_mysqllock.mysql import Session
@@ -35,6 +37,12 @@ if TYPE_CHECKING:
 
     Command = Callable[..., subprocess.CompletedProcess[str]]
     Samples = dict[tuple[str, str, str], float]
+
+
+@pytest.fixture
+def url(telling_url: str) -> str:
+    """A database on a server that lists its locks."""
+    return telling_url
 
 
 def samples(text: str) -> Samples:
@@ -115,7 +123,7 @@ def test_queues_that_nobody_uses_leave_the_metrics(
 
 def test_a_queue_is_idle_when_it_was_seen_so_for_a_while() -> None:
     now = 0.0
-    in_use = InUse(100, clock=lambda: now)
+    idle = IdleFilter(100, clock=lambda: now)
 
     def seen(**state: Any) -> bool:
         counts = dict.fromkeys(("ready", "scheduled", "waiting", "running", "dead", "done"), 0)
@@ -126,7 +134,7 @@ def test_a_queue_is_idle_when_it_was_seen_so_for_a_while() -> None:
             *(datetime.now(UTC), "", [queue], [], [], [], None),
             *(ServerHealth("", None, None, knows_transactions=True), None, 0.0),
         )
-        return bool(in_use.of(overview).queues)
+        return bool(idle.apply(overview).queues)
 
     assert seen()
     now = 99.0
@@ -209,6 +217,16 @@ def test_it_can_be_a_part_of_an_exporter_of_ones_own(session: Session) -> None:
     with fleet(session):
         found = samples(generate_latest(registry).decode())
     assert found["mysqllock_queue_jobs", "emails", "ready"] == 2
+
+
+def test_the_import_of_the_collector_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "prometheus_client.py").write_text("raise ImportError")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import celery_mysqllock.metrics"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: celery_mysqllock.metrics needs packages that are not installed: "
+        "pip install 'celery-mysqllock[metrics]'."
+    )
 
 
 def test_it_goes_on_when_the_server_is_back(start_server: Callable[..., DevServer]) -> None:

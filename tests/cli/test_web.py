@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 TOKEN = "a token of a test"  # noqa: S105 - it opens nothing else
 
 
+@pytest.fixture
+def url(telling_url: str) -> str:
+    """A database on a server that lists its locks."""
+    return telling_url
+
+
 class Browser:
     """Somebody who looks at the site.
 

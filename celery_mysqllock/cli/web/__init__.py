@@ -1,4 +1,4 @@
-"""``web``: the fleet as a page, with a search for jobs, and actions for who has the token."""
+"""``web``: the fleet in a browser, with a search for jobs, and actions for holders of the token."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from celery_mysqllock.cli.overview import Watch
-from celery_mysqllock.cli.serving import Named, host_option, missing_extra, names_option, serve
+from celery_mysqllock.cli.serving import HostCheck, host_option, missing_extra, names_option, serve
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -23,20 +23,20 @@ __all__ = ["web"]
 @click.option(
     "--token",
     envvar="MYSQLLOCK_WEB_TOKEN",
-    help="What lets a reader retry, discard, pause and resume; better in MYSQLLOCK_WEB_TOKEN, "
-    "where no other user of this machine sees it.",
+    help="The secret that allows to retry, discard, pause and resume; better set in "
+    "MYSQLLOCK_WEB_TOKEN, where no other user of this machine sees it.",
 )
 @names_option
 @click.option(
     "--proxy",
     is_flag=True,
-    help="There is one proxy in front, whose X-Forwarded-For, -Proto, -Host and -Prefix are right.",
+    help="Trust X-Forwarded-For, -Proto, -Host and -Prefix of the one proxy in front.",
 )
 @click.option(
     "--prefix",
     default="",
     metavar="PATH",
-    help="The path below which a proxy serves it, where the proxy leaves it in the requests.",
+    help="The path of a proxy, if the proxy keeps it in the requests.",
 )
 @click.pass_obj
 def web(  # noqa: PLR0913 - its options
@@ -49,11 +49,11 @@ def web(  # noqa: PLR0913 - its options
     proxy: bool,
     prefix: str,
 ) -> None:
-    """Serve a page that shows the fleet, and finds jobs.
+    """Serve a web page that shows the fleet and finds jobs.
 
-    It is read-only without a token, and seen from this machine only. With --host it is seen from
-    others, and then needs the token for reading too. It speaks plain HTTP: put a proxy with TLS in
-    front of it where others listen. It needs the packages of celery-mysqllock[web].
+    Without a token it is read-only. It listens on this machine only; with --host others can reach
+    it, and then reading needs the token too. It speaks plain HTTP: on an untrusted network, put a
+    proxy with TLS in front of it. Needs the packages of celery-mysqllock[web].
     """
     try:
         import waitress  # noqa: F401, PLC0415 - an extra
@@ -64,9 +64,9 @@ def web(  # noqa: PLR0913 - its options
     except ImportError as error:
         raise missing_extra("web", "web") from error
     access = Access(token or None, host, names)
-    deployment.addresses  # noqa: B018 - raises now what is wrong with the options
+    deployment.addresses  # noqa: B018 - raises if an option is wrong
     watch = Watch(deployment)
-    site: WSGIApplication = Named(create_site(deployment, watch, access), host, names)
+    site: WSGIApplication = HostCheck(create_site(deployment, watch, access), host, names)
     if proxy:
         site = ProxyFix(site, x_for=1, x_proto=1, x_host=1, x_prefix=1)
     serve(site, host, port, "mysqllock web", prefix)

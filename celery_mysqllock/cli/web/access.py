@@ -1,4 +1,4 @@
-"""Who may look at the page and who may act: a token, a session for it, and a key for each form."""
+"""Access to the page: a token, a session after signing in, and a key in each form."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
     from flask import Request
 
 _LEAST = 16  # characters of a token
-_COST = 1.0  # seconds that a wrong token costs
-_AT_ONCE = 4  # wrong tokens that cost at the same time; meanwhile no other is looked at
+_PENALTY = 1.0  # seconds that a wrong token costs
+_AT_ONCE = 4  # wrong tokens that wait at the same time; meanwhile no other is checked
 
 
 class Access:
-    """Decides by a request's headers, its form and the session, which Flask signs.
+    """Decides from a request's headers, its form and the session, which Flask signs.
 
     Args:
-        token: What an action needs, None where none is possible.
-        host: Where the page listens. Beyond this machine reading needs the token too.
-        names: Further names under which the page is asked for, as by a proxy in front of it.
+        token: The token for actions, None to allow none.
+        host: The address that the page listens on. Unless it is a loopback address, reading needs
+            the token too.
+        names: Further host names of the page, such as that of a proxy.
 
     Raises:
-        SettingsError: The token is too short, or missing where it is needed.
+        SettingsError: The token is too short, or is missing but needed.
     """
 
     def __init__(self, token: str | None, host: str, names: tuple[str, ...] = ()) -> None:
@@ -51,15 +52,15 @@ class Access:
 
     @property
     def has_actions(self) -> bool:
-        """Whether anybody can sign in to act."""
+        """Whether actions are possible at all."""
         return self._token is not None
 
     def check(self, given: str) -> None:
-        """Return when that is the token.
+        """Check a token.
 
         Raises:
-            Forbidden: It is not, which costs a second.
-            TooManyRequests: Wrong ones cost their second just now: this is not looked at.
+            Forbidden: It is wrong; this is raised after a second.
+            TooManyRequests: Too many wrong ones wait for that second, so it was not checked.
         """
         if self._token is None:
             raise Forbidden("There is no token: nothing can be changed here.")
@@ -67,16 +68,16 @@ class Access:
             raise TooManyRequests("Too many wrong tokens: try again in a second.", retry_after=1)
         try:
             if not hmac.compare_digest(_digest(given), _digest(self._token)):
-                time.sleep(_COST)
+                time.sleep(_PENALTY)
                 raise Forbidden("That is not the token.")
         finally:
             self._guesses.release()
 
     def is_own_form(self, request: Request) -> bool:
-        """Whether a browser that sent it says that it comes from a page of ours.
+        """Whether the request's browser says that the form is on a page of ours.
 
-        A proxy may have changed the name and the port by which the page was asked for, so that the
-        browser's own word counts. Of one that does not say it the name alone is looked at.
+        A proxy may have changed the host and port of the request, so Sec-Fetch-Site counts. For a
+        browser without that header, the host name of Origin is compared.
         """
         site = request.headers.get("Sec-Fetch-Site")
         if site is not None:
@@ -86,17 +87,17 @@ class Access:
 
     @staticmethod
     def sign_in() -> None:
-        """Have the reader signed in, with a key for the forms."""
+        """Sign the user in, with a key for the forms."""
         session.permanent = True
         session["key"] = secrets.token_hex(32)
 
     @staticmethod
     def form_key() -> str:
-        """The key of the forms that this reader gets; empty for one who has not signed in."""
+        """Return the key for this user's forms; empty before signing in."""
         return str(session.get("key", ""))
 
     def has_key(self, given: str) -> bool:
-        """Whether that is the reader's key."""
+        """Whether this is the user's key."""
         key = self.form_key()
         return bool(key) and hmac.compare_digest(given.encode(), key.encode())
 

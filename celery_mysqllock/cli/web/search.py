@@ -1,4 +1,4 @@
-"""What somebody looks for among the jobs, as it was typed."""
+"""The search form for jobs, as the user typed it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIELDS = ("queue", "status", "task", "older_than")
 
 @dataclass(frozen=True)
 class Search:
-    """The fields of the form; empty for any.
+    """The fields of the form; an empty one matches all jobs.
 
     Attributes:
         queue: A queue's name.
@@ -33,7 +33,7 @@ class Search:
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> Search:
-        """What a query or a form says."""
+        """Read the fields of a query string or form."""
         return cls(**{name: fields.get(name, "").strip() for name in _FIELDS})
 
     @property
@@ -43,10 +43,10 @@ class Search:
 
     @property
     def selection(self) -> Selection:
-        """Which jobs that are.
+        """The matching jobs.
 
         Raises:
-            SettingsError: A field cannot be read.
+            SettingsError: A field is malformed.
         """
         typed = self.older_than
         seconds = duration(float(typed) if typed.isdecimal() else typed) if typed else None

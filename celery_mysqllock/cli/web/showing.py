@@ -1,4 +1,4 @@
-"""What the templates show things with: links, times, and texts that cannot be but texts."""
+"""Filters and functions for the templates: links, times, and escaped text."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DONE = {
     "paused": "The queue is paused",
     "resumed": "The queue is resumed",
 }
-_LONG = 500  # characters of a text that are shown in a list
+_LONG = 500  # characters of a text that a list shows
 
 
 def prepare(site: Flask) -> None:
-    """Give the templates what they show things with."""
+    """Register them with the templates."""
     environment = site.jinja_env
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.finalize = _finalize
@@ -49,11 +49,7 @@ def prepare(site: Flask) -> None:
 
 
 def link(endpoint: str, **values: object) -> str:
-    """Where that is, from the page that is asked for.
-
-    Seen from there and not from the root of the site, so that it holds below any path at which a
-    proxy serves the page.
-    """
+    """Return a URL relative to the current page, which works below any path of a proxy."""
     root = request.script_root
     target = url_for(endpoint, **values)  # type: ignore[arg-type] # values of any type
     path, mark, query = target[len(root) + 1 :].partition("?")
@@ -65,7 +61,7 @@ def link(endpoint: str, **values: object) -> str:
 
 
 def first_line(text: str | None) -> str:
-    """The first line of a reason, which names the error."""
+    """Return the first line of a reason, which names the error."""
     return (text or "").strip().partition("\n")[0]
 
 

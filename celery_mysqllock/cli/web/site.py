@@ -1,4 +1,4 @@
-"""The pages as a Flask application: which answers which request, and what is refused."""
+"""The Flask application: the pages, the actions, and what is refused."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from celery_mysqllock.cli.web.access import Access
     from celery_mysqllock.jobs import Job
 
-_SHOWN = 50  # most jobs that a search shows
-_LARGE = 64 * 1024  # characters of a text that are shown of it
+_SHOWN = 50  # jobs that a search shows at most
+_LARGE = 64 * 1024  # characters of a text that are shown
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _FORM = 64 * 1024  # bytes of a form
-_FRESH = 1.0  # an overview of so many seconds ago is given to the next reader
-_AGAIN = 5  # seconds until the browser asks again
-_LIFE = timedelta(hours=12)  # for which somebody is signed in
+_FRESH = 1.0  # seconds for which an overview is served again
+_AGAIN = 5  # seconds until the browser refreshes
+_LIFE = timedelta(hours=12)  # of a session
 _TOKEN = "X-Mysqllock-Token"  # noqa: S105 - a header's name
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -48,13 +48,13 @@ _HEADERS = {
 
 
 class Viewer(NamedTuple):
-    """Who looks at a page.
+    """What the user of a page may do.
 
     Attributes:
-        may_act: Whether there are buttons.
-        key: What each form holds.
+        may_act: Whether the page has buttons.
+        key: The key for the forms.
         may_sign_in: Whether there is a token to sign in with.
-        may_read: Whether there is anything to see without signing in.
+        may_read: Whether the pages can be read without signing in.
     """
 
     may_act: bool
@@ -64,19 +64,19 @@ class Viewer(NamedTuple):
 
 
 class _Sessions(SecureCookieSessionInterface):
-    """Flask's, whose cookie is for TLS alone where the page is asked for over TLS."""
+    """Flask's sessions, whose cookie is for TLS only if the page was requested over TLS."""
 
     def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002 - Flask's
         return request.is_secure
 
 
 def create_site(deployment: Deployment, watch: Watch, access: Access) -> Flask:
-    """The application.
+    """Return the application.
 
     Args:
         deployment: The job table.
         watch: Reads the overview.
-        access: Decides who may see it and act.
+        access: Decides on reading and on actions.
     """
     site = Flask(__package__ or "")
     site.session_interface = _Sessions()
@@ -99,8 +99,8 @@ def create_site(deployment: Deployment, watch: Watch, access: Access) -> Flask:
 
 def _guard(site: Flask, access: Access) -> None:
     @site.before_request
-    def look_at_who_asks() -> AnyResponse | None:
-        # a program's form may not say what it is
+    def authorize() -> AnyResponse | None:
+        # a program may send a form without its type
         request.environ["CONTENT_TYPE"] = request.environ.get("CONTENT_TYPE") or _FORM_TYPE
         given = request.headers.get(_TOKEN)
         is_known = bool(given) and access.has_actions
@@ -145,7 +145,7 @@ def _refuse(site: Flask) -> None:
 
 
 def _message(title: str, text: str, *, refresh: int | None = None) -> str:
-    # where the request is refused before anybody has looked at who asks
+    # if the request is refused before it was authorized
     g.setdefault("viewer", Viewer(may_act=False, key="", may_sign_in=False, may_read=False))
     return render_template("message.html", title=title, problem=text, refresh=refresh)
 

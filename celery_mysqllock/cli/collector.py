@@ -1,15 +1,15 @@
-"""An overview as metrics of prometheus-client, for ``metrics`` and for exporters of others."""
+"""The fleet as a collector of prometheus-client."""
 
 from __future__ import annotations
 
-import logging
+import threading
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from celery_mysqllock.cli.deployment import Deployment
-from celery_mysqllock.cli.idle import InUse
 from celery_mysqllock.cli.overview import Watch
 from celery_mysqllock.exceptions import MySQLLockError
 from celery_mysqllock.jobs import JobStatus
@@ -17,40 +17,44 @@ from celery_mysqllock.jobs import JobStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from celery import Celery
     from prometheus_client import Metric
 
+    from celery_mysqllock.cli.deployment import Deployment
     from celery_mysqllock.cli.overview import Overview
     from celery_mysqllock.jobs import QueueStatus, ServerHealth
     from celery_mysqllock.locks.listing import Listing
 
-logger = logging.getLogger(__name__)
-_DAY = 86_400
-
 
 class FleetCollector(Collector):
-    """Reads the fleet at each scrape. While it cannot, mysqllock_up is 0 and all else is missing.
+    """Reads the fleet at each scrape. If that fails, it yields mysqllock_up 0 and nothing else.
 
     Args:
-        read: Reads it.
-        on_error: Is told why it could not be read.
+        deployment: The deployment to read.
+        idle_after: Seconds after which an idle queue is left out, as in ``IdleFilter``.
+        on_error: Called with the error when the fleet cannot be read.
     """
 
     def __init__(
-        self, read: Callable[[], Overview], on_error: Callable[[MySQLLockError], object]
+        self,
+        deployment: Deployment,
+        *,
+        idle_after: float,
+        on_error: Callable[[MySQLLockError], object],
     ) -> None:
-        self._read = read
+        # a gauge that stops at a limit would be wrong
+        self._watch = Watch(deployment, rows=0, count_limit=None)
+        self._idle = IdleFilter(idle_after)
         self._on_error = on_error
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: to register it reads nothing."""
+        """Return nothing, so that registering the collector does not read the fleet."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics."""
+        """Read the fleet and yield all metrics."""
         overview = None
         try:
-            overview = self._read()
+            overview = self._idle.apply(self._watch.read())
         except MySQLLockError as error:
             self._on_error(error)
         yield _gauge("mysqllock_up", "Whether the job table could be read.", overview is not None)
@@ -63,21 +67,54 @@ class FleetCollector(Collector):
                 "mysqllock_read_seconds", "How long reading all this took.", overview.seconds
             )
 
+    def close(self) -> None:
+        """Close the sessions with the server."""
+        self._watch.close()
 
-def fleet_collector(app: Celery, *, idle_after: float = _DAY) -> FleetCollector:
-    """A collector for a registry of one's own: the fleet of an application's broker.
+
+class IdleFilter:
+    """Removes queues without jobs, consumers, pause and ended jobs: mostly those of past tenants.
+
+    Thread-safe.
 
     Args:
-        app: The application.
-        idle_after: Seconds after which a queue that is empty and without consumers is left out, as
-            far as the collector has seen.
+        idle_after: Seconds for which it must have seen a queue idle before it removes it.
+        clock: Returns the time in seconds.
     """
-    watch, in_use = Watch(Deployment(app), rows=0, count_limit=None), InUse(idle_after)
 
-    def read() -> Overview:
-        return in_use.of(watch.read())
+    def __init__(self, idle_after: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._idle_after = idle_after
+        self._clock = clock
+        self._mutex = threading.Lock()
+        self._idle: dict[str, tuple[int, float]] = {}
 
-    return FleetCollector(read, lambda error: logger.warning("%s", error))
+    def apply(self, overview: Overview) -> Overview:
+        """Return the overview without the idle queues."""
+        now = self._clock()
+        served = {queue for one in overview.consumers if one.is_alive for queue in one.queues}
+        with self._mutex:
+            return replace(overview, queues=self._among(overview.queues, served, now))
+
+    def _among(
+        self, queues: Iterable[QueueStatus], served: set[str], now: float
+    ) -> list[QueueStatus]:
+        before, self._idle = self._idle, {}
+        used = []
+        for queue in queues:
+            since = now
+            if _is_empty(queue) and queue.queue not in served:
+                ended, seen = before.get(queue.queue, (queue.ended, now))
+                since = seen if ended == queue.ended else now
+                self._idle[queue.queue] = queue.ended, since
+                if now - since >= self._idle_after:
+                    continue
+            used.append(queue)
+        return used
+
+
+def _is_empty(queue: QueueStatus) -> bool:
+    has_jobs = any(getattr(queue, status.value) for status in JobStatus)
+    return not has_jobs and queue.paused_at is None
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:
@@ -92,7 +129,7 @@ def _queues(queues: Iterable[QueueStatus]) -> Iterator[Metric]:
     )
     age = GaugeMetricFamily(
         "mysqllock_queue_oldest_ready_seconds",
-        "For how long the job first in line has been ready; 0 when none is.",
+        "For how long the job that is claimed next has been ready; 0 if there is none.",
         labels=("queue",),
     )
     ended = CounterMetricFamily(
@@ -106,7 +143,7 @@ def _queues(queues: Iterable[QueueStatus]) -> Iterator[Metric]:
         labels=("queue",),
     )
     paused = GaugeMetricFamily(
-        "mysqllock_queue_paused", "Whether nobody claims from the queue.", labels=("queue",)
+        "mysqllock_queue_paused", "Whether the queue is paused.", labels=("queue",)
     )
     for queue in queues:
         name = [queue.queue]
@@ -121,7 +158,9 @@ def _queues(queues: Iterable[QueueStatus]) -> Iterator[Metric]:
 
 def _consumers(overview: Overview) -> Metric:
     found = GaugeMetricFamily(
-        "mysqllock_consumers", "Consumers that take jobs, by whether they live.", labels=("state",)
+        "mysqllock_consumers",
+        "Consumers that take jobs, by whether they are alive.",
+        labels=("state",),
     )
     found.add_metric(["alive"], overview.alive)
     found.add_metric(["dead"], len(overview.workers) - overview.alive)
@@ -133,12 +172,12 @@ def _locks(listing: Listing | None) -> Iterator[Metric]:
         return
     yield _gauge("mysqllock_locks_held", "Named locks that are held.", listing.held)
     yield _gauge(
-        "mysqllock_locks_waited_for", "Held locks that somebody waits for.", listing.waited_for
+        "mysqllock_locks_waited_for", "Held locks that sessions wait for.", listing.waited_for
     )
     yield _gauge("mysqllock_lock_waiters", "Sessions that wait for a lock.", listing.waiters)
     yield _gauge(
         "mysqllock_locks_complete",
-        "Whether the server lists all its locks to this user; else they are those of its own.",
+        "Whether the server lists all locks to this user, or only those that sessions wait for.",
         listing.is_whole,
     )
 
@@ -158,6 +197,6 @@ def _server(health: ServerHealth) -> Iterator[Metric]:
     if health.knows_transactions:
         yield _gauge(
             "mysqllock_server_oldest_transaction_seconds",
-            "For how long the oldest open transaction has been; 0 when none is open.",
+            "The age of the oldest open transaction; 0 if none is open.",
             health.oldest_transaction.age if health.oldest_transaction else 0,
         )
