@@ -12,6 +12,7 @@ from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege
 from celery_mysqllock.jobs import JobTable, OrderKey
 from celery_mysqllock.mysql import Session
 from tests.cli.test_deployment import run
+from tests.jobs.schemas import make_schema_8
 from tests.privileges.grants import roles
 from tests.waiting import eventually
 
@@ -279,6 +280,18 @@ def test_who_migrates_makes_the_tables(before: str, users: Users, session: Sessi
         users.grant_more("migrating")
         command(migrating, "migrate", "--wide-ids")
         assert session.value("SELECT message FROM jobs") == "kept"
+
+
+def test_who_migrates_upgrades_what_an_administrator_has_made(
+    users: Users, session: Session
+) -> None:
+    migrating = users.make("migrating")
+    for name, kind in session.query("SHOW FULL TABLES"):
+        session.execute(f"DROP {'VIEW' if kind == 'VIEW' else 'TABLE'} `{name}`")
+    session.execute("DROP PROCEDURE mysqllock_publish")
+    make_schema_8(session)
+    assert command(migrating, "migrate").stdout == "jobs: upgrade\n"
+    assert command(migrating, "migrate").stdout == "jobs is up to date.\n"
 
 
 def test_locks_need_a_login_and_nothing_else(
