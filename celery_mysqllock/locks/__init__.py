@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Holder", "Lock", "MemoryLock", "MySQLLock", "Process", "new_lock"]
 
+# Options of a MySQLLock that mean nothing in memory.
+_OF_A_SERVER = ("session_timeout", "allow_multi_primary")
+
 
 def new_lock(name: str, *, url: str | Address, **options: Any) -> MySQLLock | MemoryLock:  # noqa: ANN401 - those of the classes
     """Make the lock that the URL calls for.
@@ -21,8 +24,9 @@ def new_lock(name: str, *, url: str | Address, **options: Any) -> MySQLLock | Me
     Args:
         name: The lock's name.
         url: ``memory://`` for a ``MemoryLock``, anything else for a ``MySQLLock``.
-        options: Those of ``MySQLLock``; ``MemoryLock`` takes the same.
+        options: Those of ``MySQLLock``.
     """
     if isinstance(url, str) and url.startswith("memory://"):
-        return MemoryLock(name, url=url, **options)
+        kept = {name: value for name, value in options.items() if name not in _OF_A_SERVER}
+        return MemoryLock(name, **kept)
     return MySQLLock(name, url=url, **options)

@@ -1,4 +1,4 @@
-"""Whether a server is one of several primaries, where named locks exclude nobody."""
+"""Refuses a server that is one of several primaries, where named locks exclude no one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SHOW GLOBAL VARIABLES WHERE Variable_name IN ('wsrep_on', 'wsrep_provider',
 
 
 def refuse_multi_primary(session: Session) -> None:
-    """Do nothing when all writers of the database log in to this one server.
+    """Do nothing if all writers of the database log in to this one server.
 
-    GET_LOCK is local to a server: it is not sent to the other nodes of a Galera cluster or of a
-    Group Replication group, so two nodes would give the same lock to two holders.
+    GET_LOCK is local to a server: the other nodes of a Galera cluster or of a Group Replication
+    group do not know of it, so two nodes would give the same lock to two holders.
 
     Raises:
         MultiPrimaryServer: The server is set up as a node of such a cluster or group.

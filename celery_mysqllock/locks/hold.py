@@ -1,4 +1,4 @@
-"""A lock in somebody's hands: held until it is given back or lost, whichever comes first."""
+"""One hold of a lock, from its acquisition until it is released or lost."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a release waits at most for an on_lost that is running.
+# Seconds that a release waits at most for a running on_lost.
 _TELLING = 5.0
 
 
 class Hold(ABC):
-    """One lock that is held, from GET_LOCK's yes to its end.
+    """One hold of a lock: what it shares wherever the lock is kept, and what it must do there.
+
+    It ends once, by a loss or by a release, whichever comes first. ``lock.py`` says how a lock uses
+    it.
 
     Args:
-        name: The lock's name, for the log.
-        note: What the holder is doing.
-        on_lost: Called once, in a thread of its own, when the hold is lost before it is given
-            back; a callback that takes long or raises harms no other lock.
+        name: The lock's name.
+        note: What the holder does.
+        on_lost: Called once, in a thread of its own, when the hold is lost before it is released;
+            a callback that takes long or raises affects no other lock.
 
     Attributes:
         loss: Why the lock is lost, None while it is not.
@@ -51,11 +54,11 @@ class Hold(ABC):
 
     @property
     def is_over(self) -> bool:
-        """Whether the lock was lost or is being given back."""
+        """Whether the lock was lost or is being released."""
         return self._over or self.loss is not None
 
     def lose(self, reason: str) -> bool:
-        """Say that the lock is lost; nothing happens when the hold is over already.
+        """End the hold by a loss; do nothing when it is over already.
 
         Returns:
             Whether this call was the one that ended the hold.
@@ -66,7 +69,7 @@ class Hold(ABC):
             self.loss = reason
             if self._on_lost is not None:
                 self._telling = start_thread(self._tell, "celery-mysqllock on_lost")
-        # a log's handler may be slow, or broken
+        # after on_lost was called, as a log handler may be slow, or broken
         with suppress(Exception):
             logger.warning("The lock %r is lost: %s", self.name, reason)
         return True
@@ -79,11 +82,11 @@ class Hold(ABC):
             logger.exception("on_lost of the lock %r failed", self.name)
 
     def end(self) -> None:
-        """Begin to give the lock back. From the return on, ``on_lost`` is not called any more.
+        """End the hold by a release. After this has returned, ``on_lost`` is not called any more.
 
         Raises:
             LockLost: The lock was lost before.
-            LockNotOwned: Another thread gives it back already.
+            LockNotOwned: Another thread is releasing it already.
         """
         with self._mutex:
             if self._over:
@@ -102,23 +105,23 @@ class Hold(ABC):
         """
         if self.loss is not None:
             raise LockLost(
-                f"The lock {self.name!r} is lost, so somebody else may hold it now: {self.loss}"
+                f"The lock {self.name!r} is lost, so another holder may have it now: {self.loss}"
             )
 
     @abstractmethod
     def is_sure(self) -> bool:
-        """Whether the lock is held as far as is known now."""
+        """Whether the lock is held, as far as is known now without asking."""
 
     @abstractmethod
     def verify(self) -> None:
-        """Ask who holds the lock.
+        """Ask whether the lock is held.
 
         Raises:
-            LockLost: Not this hold.
+            LockLost: It is not.
         """
 
     @abstractmethod
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Free the lock.
 
         Raises:
@@ -127,7 +130,7 @@ class Hold(ABC):
 
     @abstractmethod
     def drop(self) -> None:
-        """Free the lock by force and without an error, whatever state it is in."""
+        """Free the lock without asking or waiting and without an error, in whatever state it is."""
 
     @abstractmethod
     def fence(self) -> Fence:

@@ -1,4 +1,4 @@
-"""Which locks of a namespace are held and waited for, and by whom, as far as the server tells.
+"""The locks of a namespace with their holders and waiting sessions, as far as the server tells.
 
 MySQL keeps a list in ``performance_schema``, MariaDB with ``performance_schema=ON`` and its
 instrument on, or with the plugin METADATA_LOCK_INFO. Where there is no list, or this user may not
@@ -28,13 +28,13 @@ _WAITS = re.compile(r"GET_LOCK\('([^']*)', ?[1-9]\d*\)")
 
 @dataclass(frozen=True)
 class Waiter:
-    """Who waits for a lock. Each attribute but the first is None when the server does not tell.
+    """A session that waits for a lock; all but its connection id are None if the server hides them.
 
     Attributes:
         connection_id: The server's number for the session that waits.
         user: The MySQL user.
         host: The client's address and port, as the server sees it.
-        seconds: For how long at least: who waits for more than a minute begins anew each minute.
+        seconds: For how long at least: a longer wait begins anew each minute.
     """
 
     connection_id: int
@@ -43,18 +43,18 @@ class Waiter:
     seconds: int | None = None
 
     def __str__(self) -> str:
-        who = f" of {self.user} from {self.host}" if self.user else ""
+        origin = f" of {self.user} from {self.host}" if self.user else ""
         since = "" if self.seconds is None else f", for {self.seconds} s or more"
-        return f"session {self.connection_id}{who}{since}"
+        return f"session {self.connection_id}{origin}{since}"
 
 
 @dataclass(frozen=True)
 class HeldLock:
-    """A lock that somebody holds.
+    """A lock that is held.
 
     Attributes:
-        holder: Who, and the lock's full name.
-        waiters: Who waits for it.
+        holder: Its holder, and the lock's full name.
+        waiters: The sessions that wait for it.
     """
 
     holder: Holder
@@ -66,10 +66,10 @@ class Listing:
     """The locks of a namespace.
 
     Attributes:
-        locks: Those that are held, by name; with a limit, those that most sessions wait for.
-        is_whole: Whether the server lists all of them.
+        locks: The held ones, by name; with a limit, those that most sessions wait for.
+        is_whole: Whether the server lists all held locks.
         held: How many are held, whatever the limit.
-        waited_for: For how many of these somebody waits.
+        waited_for: How many of these sessions wait for.
         waiters: How many sessions wait for them.
     """
 
@@ -97,13 +97,13 @@ def list_locks(
     also: Collection[str] = (),
     limit: int | None = None,
 ) -> Listing:
-    """The locks of the namespace that are held now.
+    """List the locks of the namespace that are held now.
 
     Args:
         session: Any session; what it sees depends on its user.
         namespace: The first part of their names.
-        also: Full names of others, such as that of the beat.
-        limit: Most locks to ask about, which is three statements each; None for all.
+        also: Full names of others to ask for, such as that of the beat.
+        limit: Most locks to describe, which takes up to three statements each; None for all.
     """
     visible = _sessions(session)
     tickets = _from_server(session)
@@ -130,7 +130,7 @@ def list_locks(
 
 
 def read_lock(session: Session, name: str) -> HeldLock | None:
-    """One lock by its full name, None when it is free."""
+    """Describe one lock by its full name, None when it is free."""
     connection_id = used_by(session, name)
     if connection_id is None:
         return None
@@ -141,7 +141,7 @@ def read_lock(session: Session, name: str) -> HeldLock | None:
 
 
 def lists_locks(session: Session) -> bool:
-    """Whether the server has a list of all locks that this session's user may read."""
+    """Whether the server has a list of all locks, which this session's user may read."""
     return _from_server(session) is not None
 
 
@@ -153,7 +153,7 @@ _Ticket = tuple[str, int, int]  # the lock's name, a session, and whether it hol
 
 
 def _from_server(session: Session) -> list[_Ticket] | None:
-    """The server's own list, None when there is none for this user."""
+    """The server's list, None when there is none, or none for this user."""
     for source in ("metadata_locks", "metadata_lock_info"):
         try:
             if source != "metadata_locks" or session.value(_statements["is_instrumented"]):
@@ -161,7 +161,7 @@ def _from_server(session: Session) -> list[_Ticket] | None:
         except ConnectionLost:
             raise
         except DatabaseError:
-            continue  # not there, or not for this user
+            continue
     return None
 
 
@@ -174,7 +174,7 @@ def _waiting(tickets: Iterable[_Ticket]) -> Iterator[tuple[str, int]]:
 
 
 def _waiting_in(visible: dict[int, _Visible]) -> Iterator[tuple[str, int]]:
-    """What sessions wait for, told by the statements that they are at."""
+    """The locks that sessions wait for, read from the statements that they run."""
     for connection_id, seen in visible.items():
         found = _WAITS.search(seen.statement or "") if seen.state == "User lock" else None
         if found:

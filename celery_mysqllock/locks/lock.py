@@ -1,4 +1,9 @@
-"""What every lock can do, wherever it is kept: the contract of MySQLLock and MemoryLock."""
+"""The contract of locks, wherever they are kept.
+
+``Lock`` is what a user sees. It keeps the hold of each process, if it has one, and asks a server or
+this process's memory through the five methods at its end; ``MySQLLock`` and ``MemoryLock`` are the
+two kinds. A kind has its own ``Hold`` (``hold.py``), which ends by a release or by a loss.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import (
@@ -33,15 +39,15 @@ logger = logging.getLogger(__name__)
 class Lock(ABC):
     """A named lock that at most ``limit`` holders have at a time.
 
-    An object holds its lock once: it is not re-entrant. Another object of the same name is
-    somebody else, in the same process too. The lock belongs to the process that took it: a forked
-    child does not hold its parent's. A lock that is held stays held until it is released, lost, or
-    the process ends, even when the object is not referred to any more.
+    An object holds its lock once: it is not re-entrant. Another object of the same name is another
+    holder, in the same process too. The lock belongs to the process that took it: a forked child
+    does not hold its parent's. A lock that is held stays held until it is released, lost, or the
+    process ends, even when the object is not referred to any more.
 
     Attributes:
         name: The lock's full name, as the server knows it.
         names: The full names of its slots; that one name when there is one holder.
-        note: What the holder is doing, such as a task's id; ``holder()`` shows it to others.
+        note: What the holder does, such as a task's id; ``holder()`` shows it to others.
         waited: Seconds that the last ``acquire`` took.
     """
 
@@ -71,27 +77,31 @@ class Lock(ABC):
             else tuple(lock_name(namespace, name, str(slot)) for slot in range(limit))
         )
 
+    def _on_loss(self) -> Callable[[], object] | None:
+        """What a hold of this lock calls when it is lost."""
+        return None if self._on_lost is None else partial(self._on_lost, self)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}{' owned' if self.owned() else ''}>"
 
-    # -- taking and giving back -------------------------------------------------------------------
+    # -- acquire and release ----------------------------------------------------------------------
 
     def acquire(self, wait: float | None = 0) -> bool:
         """Take the lock.
 
-        When anything else than the answer comes out of it, an error or an exception that a signal
-        raised (Ctrl-C, a time limit), the lock is not held.
+        When it raises, an error or an exception of a signal (Ctrl-C, a time limit), the lock is not
+        held.
 
         Args:
-            wait: Seconds to wait for it, None for as long as it takes. Fractions are rounded up:
-                MySQL waits in whole seconds.
+            wait: Seconds to wait for it, None for no limit. Fractions are rounded up: MySQL waits
+                in whole seconds.
 
         Returns:
             Whether this object holds the lock now.
 
         Raises:
             ValueError: ``wait`` is negative.
-            LockError: This object holds it already, or somebody ended the wait with KILL QUERY.
+            LockError: This object holds it already, or a KILL QUERY has ended the wait.
             LockLost: This object had it and lost it; ``release`` it first.
             DatabaseError: The server cannot be asked.
         """
@@ -126,15 +136,15 @@ class Lock(ABC):
             raise LockError(f"Two threads took the lock {self.name!r} with one object.")
 
     def release(self) -> None:
-        """Give the lock back.
+        """Release the lock.
 
         Raises:
             LockNotOwned: This object does not hold it.
-            LockLost: It was lost meanwhile, so somebody else may have held it at the same time.
+            LockLost: It was lost meanwhile, so another holder may have had it at the same time.
         """
         hold = self._held()
         try:
-            hold.give_back()
+            hold.release()
         except LockNotOwned:
             raise
         except BaseException:
@@ -156,11 +166,11 @@ class Lock(ABC):
         self._leave(error)
 
     def waiting(self, wait: float | None) -> Waiting:
-        """Wait so many seconds in a ``with``: ``with lock.waiting(10): ...``.
+        """A ``with`` that waits for the lock: ``with lock.waiting(10): ...``.
 
-        A plain ``with lock:`` does not wait. Both raise ``LockTimeout`` when somebody else holds
-        it. An exception out of the block is not replaced by a ``LockLost`` at its end; that is
-        logged.
+        A plain ``with lock:`` does not wait. Both raise ``LockTimeout`` when the lock is not to be
+        had. An exception from inside the block is not replaced by a ``LockLost`` at its end, which
+        is logged instead.
 
         Args:
             wait: As for ``acquire``.
@@ -185,31 +195,31 @@ class Lock(ABC):
 
     def _who(self) -> str:
         try:
-            return str(self.holder() or "somebody who has just released it")
+            return str(self.holder() or "a holder that has just released it")
         except MySQLLockError as error:
-            return f"somebody ({error})"
+            return f"an unknown holder ({error})"
 
     # -- what is known ----------------------------------------------------------------------------
 
     def owned(self) -> bool:
-        """Whether this object holds the lock, as far as is known now, without asking the server.
+        """Whether this object holds the lock, as far as is known without asking the server.
 
-        False as soon as the server may have freed it, that is when nothing was heard from the
-        server for ``session_timeout``.
+        False as soon as the server may have freed it: when it has not answered for
+        ``session_timeout``.
         """
         hold = self._holds.get(this_process())
         return hold is not None and hold.is_sure()
 
     @property
     def held_for(self) -> float:
-        """Seconds since it was taken; once released, seconds that it was held."""
+        """Seconds since the lock was taken; after its release, seconds that it was held."""
         hold = self._holds.get(this_process())
         return self._held_for if hold is None else time.monotonic() - hold.began
 
     def check(self) -> None:
         """Ask the server whether this object still holds the lock.
 
-        The answer is true for the moment of asking. To tie a write to the lock, use ``fence``.
+        The answer is true at the moment of asking. To tie a write to the lock, use ``fence``.
 
         Raises:
             LockNotOwned: This object does not hold it.
@@ -220,10 +230,9 @@ class Lock(ABC):
     def fence(self) -> tuple[str, dict[str, Any]]:
         """An SQL condition that is true while this hold of the lock lasts, and its parameters.
 
-        Put it into the WHERE of a write: then the server itself changes the row while the lock is
-        held and changes no row (row count 0) once it is lost, whatever the writer believes. The
-        write may use any connection to the same server. The parameters are of the style
-        ``%(name)s``::
+        Put it into the WHERE of a write: the server then changes the row while the lock is held,
+        and changes no row (row count 0) once it is lost, whatever the writer believes. The write
+        may use any connection to the same server. The parameters have the style ``%(name)s``::
 
             condition, parameters = lock.fence()
             sql = f"UPDATE account SET balance = 7 WHERE id = %(id)s AND {condition}"
@@ -247,27 +256,34 @@ class Lock(ABC):
 
     @abstractmethod
     def _take(self, wait: int | None, kept: list[Hold]) -> bool:
-        """Take the lock and append the hold to ``kept``; leave nothing behind on an error."""
+        """Take the lock and append the hold to ``kept``; leave nothing behind on an error.
+
+        The hold is not returned: an exception of a signal may come between a return and the
+        assignment, and the lock would be held without a reference to its hold.
+        """
 
     @abstractmethod
     def locked(self) -> bool:
-        """Whether anybody holds the lock (one of its slots, when ``limit`` is above 1)."""
+        """Whether the lock is held (one of its slots, when ``limit`` is above 1)."""
 
     @abstractmethod
     def holder(self) -> Holder | None:
-        """Who holds the lock (the first of them, when ``limit`` is above 1), None when nobody."""
+        """The holder (the first of them, when ``limit`` is above 1), None when the lock is free."""
 
     @abstractmethod
     def reset(self) -> bool:
-        """Free the lock by force, all of its slots; each holder loses it and is told.
+        """Free the lock by force, with all of its slots; each holder loses it and is told.
 
         Returns:
-            Whether anybody held it.
+            Whether it was held.
         """
 
 
 class Waiting:
-    """A lock whose ``with`` waits."""
+    """A ``with`` of a lock that waits.
+
+    No generator, in which an exception of a signal could come between the acquisition and the try.
+    """
 
     def __init__(self, lock: Lock, wait: float | None) -> None:
         self._lock = lock

@@ -1,4 +1,4 @@
-"""The lock that a MySQL or MariaDB server keeps: MySQLLock."""
+"""MySQLLock, a lock that a MySQL or MariaDB server keeps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from celery_mysqllock.exceptions import (
 )
 from celery_mysqllock.locks.clock import now
 from celery_mysqllock.locks.holder import read_holder
-from celery_mysqllock.locks.line import Deadline, Line, Slots
+from celery_mysqllock.locks.keep_alive import KeepAlive
 from celery_mysqllock.locks.lock import Lock
+from celery_mysqllock.locks.mutex import Deadline, Mutex, Semaphore
 from celery_mysqllock.locks.pool import Endpoint, Pools
 from celery_mysqllock.locks.process import PerProcess
 from celery_mysqllock.locks.session_hold import SessionHold
-from celery_mysqllock.locks.watch import Watch
-from celery_mysqllock.mysql import Address, gate_name, used_by
+from celery_mysqllock.mysql import Address, used_by, wait_lock_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,21 +36,21 @@ _ENDING = 5.0
 
 
 class MySQLLock(Lock):
-    """A lock that is held by a session with the server, for as long as the session lasts.
+    """A lock that a session with the server holds, as long as the session lasts.
 
-    Every held lock has a session of its own, opened in the process that takes it. The server frees
-    the lock when the session ends: when it is released, when the process dies, however it does, and
-    at the latest ``session_timeout`` seconds after its machine has vanished from the network. A
-    thread keeps the session alive (three times in ``session_timeout``) and notices at once when it
-    has ended. A holder that is cut off from the server knows of its loss before the server frees
-    the lock. What stops the whole process for longer than ``session_timeout`` (SIGSTOP, a sleeping
+    Each held lock has a session of its own, opened in the process that takes it. The server frees
+    the lock when the session ends: at the release, when the process dies in any way, and at the
+    latest ``session_timeout`` seconds after its machine has vanished from the network. A thread
+    keeps the session alive (three times in ``session_timeout``) and notices at once when it has
+    ended. A holder that is cut off from the server knows of its loss before the server frees the
+    lock. A process that is stopped for longer than ``session_timeout`` (SIGSTOP, a sleeping
     machine, an extension that keeps the GIL) loses the lock; ``fence`` is for writes that must not
     happen then.
 
     Not for a Galera cluster or Group Replication with several primaries: there a lock is known to
     one node only. Locks are not replicated: a failover to another server loses them all. With a
-    ``limit`` above 1 all must use the same limit; a lock of one holder and a lock of several do not
-    know of each other, even under one name.
+    ``limit`` above 1 all holders must use the same limit; a lock of one holder and a lock of
+    several do not exclude each other, even under one name.
 
     Args:
         name: The lock's name within the namespace. See ``lock_name`` for what becomes of names
@@ -58,12 +58,13 @@ class MySQLLock(Lock):
         url: ``mysql://user:password@host:3306/database``, or an ``Address``.
         namespace: First part of the full name, None for the database's name as the server spells
             it.
-        limit: How many may hold it at a time. ``Slots`` says how they are served.
+        limit: How many may hold it at a time. Those that wait get it in the order in which they
+            came.
         session_timeout: Whole seconds, 3 to 3600, see above.
-        note: What the holder is doing; ``holder()`` shows it to others.
+        note: What the holder does; ``holder()`` shows it to others.
         on_lost: Called with this object once, at once, in another thread, when the lock is lost
             while it is held; never after ``release`` has returned.
-        allow_multi_primary: Whether to use a server that is one of several primaries.
+        allow_multi_primary: Whether a server that is one of several primaries may be used.
 
     Raises:
         ValueError: ``limit`` or ``session_timeout`` is not allowed.
@@ -93,7 +94,7 @@ class MySQLLock(Lock):
         namespace = namespace or address.database
         super().__init__(name, namespace=namespace, limit=limit, note=note, on_lost=on_lost)
         self._endpoint = Endpoint(address, int(session_timeout), allow_multi_primary)
-        self._line = _line(self.name, self.names)
+        self._mutex = _mutex(self.name, self.names)
 
     def _take(self, wait: int | None, kept: list[Hold]) -> bool:
         pool, deadline = self._pool(), Deadline(wait)
@@ -103,51 +104,47 @@ class MySQLLock(Lock):
             try:
                 return self._take_with(session, pool, deadline, kept)
             except ConnectionLost:
-                # It had died in the pool. Nothing is held, so another may be tried.
+                # It had ended in the pool. Nothing is held, so another one may be tried.
                 if is_new or time.monotonic() - took > self._endpoint.patience:
                     raise
 
     def _take_with(
         self, session: Session, pool: Pool, deadline: Deadline, kept: list[Hold]
     ) -> bool:
-        watch = _own().watch
+        keep_alive = _own().keep_alive
         self._spell_as(session)
         try:
-            taken = self._line.take(session, deadline)
-            if taken is None:
+            acquisition = self._mutex.take(session, deadline)
+            if acquisition is None:
                 pool.put_back(session)
                 return False
-            if now() - taken.sent > self._endpoint.session_timeout / 3:
-                # The yes may have been on its way for long: is the session still there?
+            if now() - acquisition.sent > self._endpoint.session_timeout / 3:
+                # The answer may have been on its way for long: is the session still there?
                 session.ping()
             hold = SessionHold(
-                taken,
+                acquisition,
                 session,
-                line=self._line,
+                mutex=self._mutex,
                 pool=pool,
-                watch=watch,
+                keep_alive=keep_alive,
                 note=self.note,
-                on_lost=None if self._on_lost is None else self._tell_lost,
+                on_lost=self._on_loss(),
             )
             kept.append(hold)
-            watch.add(hold)
+            keep_alive.add(hold)
         except BaseException:
-            # Whatever the session holds or has asked for, an answer may be unread: it must end.
+            # The session may hold the lock, or have an unread answer: it must end.
             session.close()
             raise
         return True
 
-    def _tell_lost(self) -> None:
-        if self._on_lost is not None:
-            self._on_lost(self)
-
     def _spell_as(self, session: Session) -> None:
-        """Be named after the database as the server spells it: for some, "Shop" is "shop"."""
+        """Name the lock after the database as the server spells it: for some, "Shop" is "shop"."""
         name, database = self._spelled
         if database is not None and database != session.database:
             self._spelled = (name, session.database)
             self._set_names(session.database, name, len(self.names))
-            self._line = _line(self.name, self.names)
+            self._mutex = _mutex(self.name, self.names)
 
     @contextmanager
     def _asking(self) -> Iterator[Session]:
@@ -162,7 +159,7 @@ class MySQLLock(Lock):
     def session(self) -> Session:
         """The session that holds the lock: a transaction on it ends with the lock, not later.
 
-        It is to be left as it was found: in no transaction, and with no other lock.
+        Leave it as you found it: in no transaction, and with no other lock.
 
         Raises:
             LockNotOwned: This object does not hold the lock.
@@ -190,9 +187,9 @@ class MySQLLock(Lock):
     def fileno(self) -> int:
         """The socket of the session that holds the lock; the lock lasts while a copy of it is open.
 
-        For a process that is to see to something after this one was killed, before the lock gets
-        free; the server ends the session after ``session_timeout`` in any case. Nobody else may
-        read from it or write to it.
+        For a process that has something to do after this one was killed, before the lock is free;
+        the server ends the session after ``session_timeout`` in any case. Do not read from it or
+        write to it.
 
         Raises:
             LockNotOwned: This object does not hold the lock.
@@ -217,14 +214,14 @@ class MySQLLock(Lock):
 
 
 def end_holder(session: Session, name: str) -> bool:
-    """KILL the session that holds the lock, by its full name; False when nobody does.
+    """KILL the session that holds the lock of that full name; False when it is free.
 
     Raises:
         MissingPrivilege: The holder is another MySQL user, and this one may not KILL it.
     """
     holder = used_by(session, name)
     try:
-        # In one statement, so that the one who holds it now is hit.
+        # In one statement, so that it hits the session that holds it now.
         session.execute("KILL IS_USED_LOCK(%s)", (name,))
     except NoSuchSession:
         return False
@@ -242,8 +239,8 @@ def end_holder(session: Session, name: str) -> bool:
     return True
 
 
-def _line(name: str, names: tuple[str, ...]) -> Line:
-    return Line(name) if len(names) == 1 else Slots(names, gate_name(name))
+def _mutex(name: str, names: tuple[str, ...]) -> Mutex | Semaphore:
+    return Mutex(name) if len(names) == 1 else Semaphore(names, wait_lock_name(name))
 
 
 @lru_cache(maxsize=64)
@@ -252,11 +249,11 @@ def _parsed(url: str) -> Address:
 
 
 class _Own:
-    """The idle sessions and the watch of one process."""
+    """The idle sessions of one process, and the thread that keeps its held locks alive."""
 
     def __init__(self) -> None:
-        self.watch = Watch(self._close_old)
-        self.pools = Pools(self.watch.stir)
+        self.keep_alive = KeepAlive(self._close_old)
+        self.pools = Pools(self.keep_alive.wake)
 
     def _close_old(self) -> float | None:
         return self.pools.close_old()

@@ -1,4 +1,4 @@
-"""Idle sessions of this process, kept for the next lock instead of opened anew."""
+"""Idle sessions of this process, kept for the next lock so that it need not open one."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.mysql import Address
 
-# Idle sessions that one endpoint keeps at most; more than this many locks may be held.
+# Most idle sessions of one endpoint; any number may be in use.
 _MOST_IDLE = 16
 # Seconds of idleness after which a session is asked for a sign of life before it is used again.
 _FRESH = 1.0
-# Seconds after which an idle session is closed, at most. The server would end it by itself at
-# session_timeout, without anybody here noticing.
+# Most seconds after which an idle session is closed. At session_timeout the server would end it,
+# unnoticed here.
 _IDLE = 60.0
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a session for locks is opened with.
+    """The address and options with which sessions for locks are opened.
 
     Attributes:
         address: The database.
@@ -44,8 +44,8 @@ class Endpoint:
     def patience(self) -> float:
         """Seconds in which the server has to answer a statement that does not wait.
 
-        Far enough below ``session_timeout`` that a holder which asks at a third of it knows of
-        the loss before the server frees the lock.
+        So far below ``session_timeout`` that a holder, which asks at a third of it, knows of a loss
+        before the server frees the lock.
         """
         return min(5.0, self.session_timeout / 3)
 
@@ -59,7 +59,7 @@ class Endpoint:
             self.address,
             idle_timeout=self.session_timeout,
             patience=self.patience,
-            # the pool asks one that rested, and the watch one that holds a lock
+            # the pool asks one that rested, and KeepAlive one that holds a lock
             rest=None,
         ).open()
         try:
@@ -87,8 +87,8 @@ class Pool:
     def take(self) -> tuple[Session, bool]:
         """A session that is alive, and whether it was opened just now; errors as in ``open``.
 
-        One that rested for more than a second is asked first. One that rested for less may still
-        turn out to be dead at its first statement; nothing is held then.
+        A session that was idle for more than a second is pinged first. One that was idle for less
+        may turn out to be dead at its first statement, when it holds nothing.
         """
         while True:
             try:
@@ -99,8 +99,8 @@ class Pool:
                 if time.monotonic() - used > _FRESH:
                     session.ping()
             except ConnectionLost:
-                # Most likely it shares its fate with those that rested longer; to try each could
-                # take long.
+                # Those that were idle for longer are most likely dead too; trying each could take
+                # long.
                 self.clear()
             except BaseException:
                 session.close()
@@ -123,7 +123,7 @@ class Pool:
         try:
             yield session
         except BaseException:
-            # An exception that a signal raised may have left an answer unread.
+            # An exception of a signal may have left an answer unread.
             session.close()
             raise
         self.put_back(session)
@@ -134,10 +134,10 @@ class Pool:
             self._idle.pop()[1].close()
 
     def close_old(self) -> float | None:
-        """Close what has been idle for long.
+        """Close the sessions that have been idle for long.
 
         Returns:
-            Seconds until there is something to close, None when nothing is idle.
+            Seconds until there is one to close, None when none is idle.
         """
         longest = min(_IDLE, self.endpoint.session_timeout * 2 / 3)
         while True:
@@ -167,6 +167,6 @@ class Pools:
         return pool
 
     def close_old(self) -> float | None:
-        """Close what has been idle for long; see ``Pool.close_old``."""
+        """Close the sessions that have been idle for long; see ``Pool.close_old``."""
         left = [pool.close_old() for pool in list(self._pools.values())]
         return min((seconds for seconds in left if seconds is not None), default=None)

@@ -1,4 +1,4 @@
-"""What belongs to one process only: a forked child makes its own."""
+"""Values that belong to one process: a forked child makes its own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class PerProcess(Generic[T]):
-    """A value that every process makes for itself, because its parent's is of no use to it.
+    """A value that each process makes for itself, because it cannot use its parent's.
 
-    Threads do not survive a fork, nor may a child use its parent's sessions. What the parent had
-    is forgotten in the child, not closed: its mutexes may be held by threads that are not there.
+    Threads do not survive a fork, and a child may not use its parent's sessions. The child forgets
+    its parent's value and does not close it: threads that are gone may hold its mutexes.
 
     Args:
         make: Makes the value.

@@ -1,4 +1,4 @@
-"""One named lock on a session of its own, watched and kept alive for as long as it is held."""
+"""A hold of a named lock on a session of its own, which is kept alive while it is held."""
 
 from __future__ import annotations
 
@@ -25,54 +25,54 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from celery_mysqllock.locks.hold import Fence
-    from celery_mysqllock.locks.line import Line, Taken
+    from celery_mysqllock.locks.keep_alive import KeepAlive
+    from celery_mysqllock.locks.mutex import Acquisition, Mutex, Semaphore
     from celery_mysqllock.locks.pool import Pool
-    from celery_mysqllock.locks.watch import Watch
     from celery_mysqllock.mysql import Session
 
 logger = logging.getLogger(__name__)
 
-# The part of session_timeout after which the server is asked for a sign of life.
+# A sign of life is asked for three times in session_timeout.
 _PART = 3
-# Seconds after which it is worth a statement to tell others what holds the lock.
+# Seconds after which a statement is spent to tell others what holds the lock.
 _WORTH_TELLING = 0.2
-# Seconds for an answer when the server may have freed the lock already (after SIGSTOP, say).
+# Seconds for an answer when the server may have freed the lock already, for example after SIGSTOP.
 _LAST_CHANCE = 1.0
 _ALL_AT_ONCE_SINCE = (10, 5, 2)  # MariaDB's RELEASE_ALL_LOCKS
 
 
 class SessionHold(Hold):
-    """A lock that a session of this process holds.
+    """A hold of a lock by a session of this process.
 
     Args:
-        taken: What the session has taken.
+        acquisition: The lock that the session has taken.
         session: The session that holds it.
-        line: Frees it.
+        mutex: Frees it.
         pool: Where the session goes afterwards.
-        watch: Who watches it.
-        note: What the holder is doing.
-        on_lost: Called when it is lost.
+        keep_alive: Keeps the session alive.
+        note: What the holder does.
+        on_lost: Called when the lock is lost.
     """
 
     def __init__(  # noqa: PLR0913 - all that belongs to a held lock
         self,
-        taken: Taken,
+        acquisition: Acquisition,
         session: Session,
         *,
-        line: Line,
+        mutex: Mutex | Semaphore,
         pool: Pool,
-        watch: Watch,
+        keep_alive: KeepAlive,
         note: str | None,
         on_lost: Callable[[], object] | None,
     ) -> None:
-        super().__init__(taken.name, note=note, on_lost=on_lost)
+        super().__init__(acquisition.name, note=note, on_lost=on_lost)
         self.session = session
-        self._line = line
-        self._reuse = taken.reuse
+        self._named = mutex
+        self._reuse = acquisition.reuse
         self._pool = pool
-        self._watch = watch
-        # The server has heard of this session not before this moment.
-        self._alive_at = taken.sent
+        self._keep_alive = keep_alive
+        # When the server last heard of this session, at the earliest.
+        self._alive_at = acquisition.sent
         self._asked_at: float | None = None
         self._answer_due = 0.0
         self._is_introduced = False
@@ -83,7 +83,7 @@ class SessionHold(Hold):
     # -- for the holder ---------------------------------------------------------------------------
 
     def is_sure(self) -> bool:
-        """As in ``Hold``; not sure from when on the server may have freed the lock."""
+        """As in ``Hold``; no longer sure once the server may have freed the lock."""
         return not self.is_over and now() < self._alive_at + self._timeout
 
     def verify(self) -> None:
@@ -91,7 +91,7 @@ class SessionHold(Hold):
         self.raise_if_lost()
         sent = now()
         with self._asking():
-            # Twice before it is believed: a killed statement of MariaDB answers NULL as well.
+            # Asked twice, as a killed statement of MariaDB answers NULL as well.
             if self._holds_it() or self._holds_it():
                 self._alive_at = max(sent, self._alive_at)
             elif self.lose("the server says that this session does not hold it"):
@@ -108,11 +108,11 @@ class SessionHold(Hold):
     def fence(self) -> Fence:
         """As in ``Hold``.
 
-        The session takes a second lock, of a name that nobody else ever uses; the condition is
-        that one session has both. The session's number alone would not do: after a restart the
-        server gives it to somebody else. RAND() is there for the optimizer, which would otherwise
-        look at the lock once for the statement, before it waits for a row; so it looks at each row
-        that it has got (MySQL 9.7, MariaDB 10.11).
+        The session takes a second lock, whose name is never used again; the condition is that one
+        session has both. The session's connection id alone would not do: after a restart the server
+        gives it to another session. RAND() keeps the optimizer from evaluating the condition once
+        for the statement, before it waits for a row: so it is evaluated for each row that it has
+        got (MySQL 9.7, MariaDB 10.11).
         """
         self.raise_if_lost()
         if self._fence is None:
@@ -133,7 +133,7 @@ class SessionHold(Hold):
         try:
             get_lock(self.session, fence, 0)
         except (Interrupted, LockError):
-            # Hit by a KILL QUERY that was meant for the wait before. Taken twice does no harm.
+            # A KILL QUERY meant for the wait before has hit it. Taking it twice does no harm.
             get_lock(self.session, fence, 0)
 
     @contextmanager
@@ -145,7 +145,7 @@ class SessionHold(Hold):
         except (DatabaseError, LockError):
             raise
         except BaseException as error:
-            # A time limit, say. The driver closes a connection whose answer was not read.
+            # For example a time limit. The driver closes a connection whose answer was not read.
             self.lose(f"{type(error).__name__} interrupted a question to the server")
             self.session.hang_up()
             raise
@@ -153,20 +153,20 @@ class SessionHold(Hold):
     def _gone(self, error: ConnectionLost) -> None:
         self.lose(f"its session has ended (KILL, shutdown, timeout or network): {error}")
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """As in ``Hold``; the session goes back to the pool."""
         self.end()
         try:
-            freed = self._line.free(self.session, self.name)
+            freed = self._named.free(self.session, self.name)
             if freed and self._reuse:
                 self._clear()
         except ConnectionLost as error:
             raise LockLost(
-                f"The lock {self.name!r} was lost before its release, so somebody else may have "
-                f"held it: {error}"
+                f"The lock {self.name!r} was lost before its release, so another holder may have "
+                f"had it: {error}"
             ) from error
         finally:
-            self._watch.discard(self)
+            self._keep_alive.discard(self)
         if not freed:
             raise LockLost(
                 f"The lock {self.name!r} was lost before its release: the server says that this "
@@ -192,15 +192,19 @@ class SessionHold(Hold):
         self._over = True
         self.session.hang_up()
 
-    # -- for the watch ----------------------------------------------------------------------------
+    # -- for KeepAlive ----------------------------------------------------------------------------
 
     @property
     def is_settled(self) -> bool:
-        """Whether the hold is over and no answer is outstanding."""
+        """As in ``KeptAlive``."""
         return self.is_over and self._asked_at is None
 
+    def fileno(self) -> int:
+        """As in ``KeptAlive``."""
+        return self.session.fileno()
+
     def tend(self) -> None:
-        """Ask for a sign of life when it is time, and judge when none came."""
+        """As in ``KeptAlive``."""
         at = now()
         if self._asked_at is not None:
             if at >= self._answer_due:
@@ -212,22 +216,22 @@ class SessionHold(Hold):
 
     def _introduce(self) -> None:
         held = timedelta(seconds=time.monotonic() - self.began)
-        # before it is sent: a release that comes just now has to clear it
+        # set before it is sent, as a release that comes just now has to clear it
         self._is_introduced = True
         try:
             sql = introduction(self.name, self.note, datetime.now(UTC) - held)
         except Exception:
-            # it would only tell people what holds the lock
+            # a lock is not lost because it cannot tell people what holds it
             with suppress(Exception):
                 logger.exception("The lock %r is held without telling by whom", self.name)
         else:
             self._is_introduced = self._ask(sql)
 
     def hear(self) -> bool:
-        """Read what has come; False when another thread is reading."""
+        """As in ``KeptAlive``."""
         if self._asked_at is None:
-            # Nobody asked, so the server has ended the session, or another thread is at it. The
-            # answer to a ping tells which.
+            # There was no question, so the server has ended the session, or another thread uses
+            # it. The answer to a ping tells which.
             return self._ask(None) or self.is_over
         try:
             self.session.receive()
@@ -259,11 +263,11 @@ class SessionHold(Hold):
         return False
 
     def give_up(self, reason: str) -> None:
-        """End the hold and its session, whatever state they are in."""
+        """As in ``KeptAlive``."""
         self.lose(reason)
         self.session.hang_up()
         if self._asked_at is not None:
-            self.hear()  # an error by now; lets go of the session
+            self.hear()  # fails by now, and lets go of the session
 
     def _no_answer(self, at: float) -> None:
         self.lose(f"the server has not answered for {at - self._alive_at:.1f} s")

@@ -9,7 +9,6 @@ from celery_mysqllock.mysql.named_lock import (
     NAME_LIMIT,
     OwnLockName,
     free_among,
-    gate_name,
     get_lock,
     is_in_namespace,
     is_own_lock,
@@ -17,6 +16,7 @@ from celery_mysqllock.mysql.named_lock import (
     own_lock_name,
     release_lock,
     used_by,
+    wait_lock_name,
 )
 from celery_mysqllock.mysql.server import Server
 from celery_mysqllock.mysql.session import Session, open_first
@@ -34,7 +34,6 @@ __all__ = [
     "Statements",
     "Tls",
     "free_among",
-    "gate_name",
     "get_lock",
     "is_in_namespace",
     "is_own_lock",
@@ -44,4 +43,5 @@ __all__ = [
     "release_lock",
     "storable",
     "used_by",
+    "wait_lock_name",
 ]

@@ -71,8 +71,8 @@ def is_own_lock(name: str) -> bool:
     return name.startswith(_OWN)
 
 
-def gate_name(lock: str) -> str:
-    """Return the name of the lock that guards a lock's slots, as readable as the limit allows."""
+def wait_lock_name(lock: str) -> str:
+    """Return the name of the lock that sessions wait for in front of a lock's slots."""
     mark = f"{_OWN}gate"
     if len(lock) + len(mark) <= NAME_LIMIT:
         return lock + mark

@@ -162,7 +162,7 @@ def test_a_wait_is_cut_into_pieces_that_nobody_sees(
     make: MakeLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A minute each in truth; one GET_LOCK without an end would look like a vanished server.
-    monkeypatch.setattr("celery_mysqllock.locks.line._SLICE", 1)
+    monkeypatch.setattr("celery_mysqllock.locks.mutex._SLICE", 1)
     lock, other = make(), make()
     assert lock.acquire()
     assert not other.acquire(2)
@@ -319,7 +319,7 @@ def test_whichever_slot_is_freed_goes_to_who_waits(
     make: MakeLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So that the first in line is told, and does not find out by looking once a second.
-    monkeypatch.setattr("celery_mysqllock.locks.line._LOOK", 40)
+    monkeypatch.setattr("celery_mysqllock.locks.mutex._LOOK", 40)
     for freed in range(3):
         holders = [make(limit=3) for _ in range(3)]
         for holder in holders:

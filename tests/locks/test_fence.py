@@ -128,7 +128,7 @@ def test_two_locks_fence_one_write(ledger: Session, mysql_lock: MakeMySQLLock) -
 def test_no_fence_is_left_on_a_session_that_goes_back_to_the_pool(
     ledger: Session, mysql_lock: MakeMySQLLock
 ) -> None:
-    # The watch may find the session in use at the moment at which it would show the card.
+    # KeepAlive may find the session in use when it would send the introduction.
     with mysql_lock() as lock:
         condition, parameters = lock.fence()
         hold = next(iter(lock._holds.values()))  # noqa: SLF001 - the moment cannot be met otherwise

@@ -202,7 +202,7 @@ def test_a_failure_over_one_session_loses_that_lock_and_no_other(
     time.sleep(4)  # the others are kept alive
     assert told == [locks[1]]
     assert "a bug in the watch" in caplog.text
-    with pytest.raises(LockLost, match="its watch failed"):
+    with pytest.raises(LockLost, match="its keep-alive failed"):
         locks[1].release()
     for lock in (locks[0], locks[2]):
         lock.check()

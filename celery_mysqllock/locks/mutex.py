@@ -1,4 +1,7 @@
-"""Waiting for a lock in the server's own line: of one holder, or of several with a gate."""
+"""Takes and frees locks on a session: ``Mutex`` for one holder, ``Semaphore`` for several.
+
+A caller that must wait does so in the server's own queue, inside of GET_LOCK.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +29,16 @@ if TYPE_CHECKING:
     from celery_mysqllock.exceptions import DatabaseError
     from celery_mysqllock.mysql import Session
 
-# Seconds that one GET_LOCK waits at most. Each further one goes to the end of the line.
+# Seconds that one GET_LOCK waits at most. Each further one goes to the end of the queue.
 _SLICE = 60
-# Seconds after which the first in line looks at all slots, should nobody have told it.
+# Seconds after which the first in the queue looks at all slots, in case it was not woken.
 _LOOK = 1
 _ENDED_BY_SERVER = (Interrupted, StatementTimeout, TransientError)
-# Seconds: less than this is no time left. The server's clock may run ahead of ours by a little.
+# Seconds that count as no time left. The server's clock may run a little ahead of ours.
 _NOTHING = 0.02
 
 
-class Taken(NamedTuple):
+class Acquisition(NamedTuple):
     """A lock that a session has taken.
 
     Attributes:
@@ -51,10 +54,10 @@ class Taken(NamedTuple):
 
 
 class Deadline:
-    """When a wait is over.
+    """The end of a wait.
 
     Args:
-        wait: Whole seconds from now, None for never.
+        wait: Whole seconds from now, None for no end.
     """
 
     def __init__(self, wait: int | None) -> None:
@@ -75,27 +78,27 @@ class Deadline:
         return most if left is None else 0 if self.is_over else min(most, math.ceil(left))
 
 
-class Line:
-    """The line in front of a lock of one holder: GET_LOCK itself.
+class Mutex:
+    """A lock of one holder: GET_LOCK itself.
 
-    The server serves those who wait in the order in which they came (as measured on MySQL 9.7 and
-    MariaDB 10.11; neither promises it). Who waits longer than a minute goes to the end once a
-    minute.
+    The server serves waiting sessions in the order in which they came (as measured on MySQL 9.7 and
+    MariaDB 10.11; neither promises it). A session that waits for longer than a minute goes to the
+    end of the queue once a minute.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def take(self, session: Session, deadline: Deadline) -> Taken | None:
+    def take(self, session: Session, deadline: Deadline) -> Acquisition | None:
         """Take the lock for the session, None when the time is over.
 
-        After an error nothing is known of what the session holds: close it.
+        After an error it is not known what the session holds: close it.
 
         Raises:
-            LockError: Somebody ended the wait with KILL QUERY.
+            LockError: The wait was ended by KILL QUERY.
             ConnectionLost: The session has ended.
         """
-        return _stand(session, self._name, deadline)
+        return _take(session, self._name, deadline)
 
     def free(self, session: Session, name: str) -> bool:
         """Free what ``take`` has taken; False when the session did not hold it any more.
@@ -103,17 +106,13 @@ class Line:
         Raises:
             ConnectionLost: The session has ended, and the lock with it.
         """
-        while not release_lock(session, name):
-            # MariaDB answers NULL for a killed statement as well, and then the lock is still held.
-            if used_by(session, name) != session.connection_id:
-                return False
-        return True
+        return _free(session, name)
 
 
 class _SlotStatements(NamedTuple):
     at_once: str
-    if_no_line: str
-    first: str
+    if_nobody_waits: str
+    as_first: str
 
 
 @lru_cache(maxsize=64)
@@ -123,36 +122,36 @@ def _slot_statements(count: int) -> _SlotStatements:
     mine = " ".join(f"WHEN IS_USED_LOCK(%s) = CONNECTION_ID() THEN {slot}" for slot in range(count))
     return _SlotStatements(
         at_once=f"SELECT CASE {free} ELSE -1 END",
-        if_no_line=f"SELECT IF(IS_FREE_LOCK(%s), CASE {free} ELSE -1 END, -1)",
+        if_nobody_waits=f"SELECT IF(IS_FREE_LOCK(%s), CASE {free} ELSE -1 END, -1)",
         # A KILL QUERY may have hit the last one after it had taken a slot: hence "mine" first.
-        first=f"SELECT CASE {mine} {free} WHEN GET_LOCK(%s, %s) = 1 THEN 0 ELSE -1 END",
+        as_first=f"SELECT CASE {mine} {free} WHEN GET_LOCK(%s, %s) = 1 THEN 0 ELSE -1 END",
     )
 
 
-class Slots(Line):
-    """The line in front of several slots.
+class Semaphore:
+    """A lock of several holders: a named lock for each slot, and one to queue for.
 
-    Who need not wait takes any free slot with one statement. Who must wait stands in line, as in
-    ``Line``, for one more lock, the gate. The holder of the gate is the first in line: it waits for
-    one of the slots, and who frees another one sees that somebody has the gate and wakes it, with
-    KILL QUERY. So nobody polls, and the slots go to those who wait in the order in which they came.
-    Somebody who does not wait (``acquire(0)``) may be faster than the first in line. When a holder
-    dies without freeing its slot, or is another MySQL user who may not wake, the first in line
-    sees it within a second at the latest.
+    A caller that need not wait takes any free slot with one statement. A caller that must wait
+    queues for the wait lock, as for a ``Mutex``. The session that holds the wait lock is the first
+    in the queue: it waits for one of the slots. A session that frees another slot sees that the
+    wait lock is held, and wakes its holder with KILL QUERY. So there is no polling, and waiting
+    callers get slots in the order in which they came. A caller that does not wait (``acquire(0)``)
+    may overtake the first one. When a holder dies without freeing its slot, or is another MySQL
+    user that may not wake it, the first one sees that within a second.
 
     Args:
-        names: The locks' names, one a slot.
-        gate: The gate's name.
+        names: The locks' names, one for each slot.
+        wait_lock: The wait lock's name.
     """
 
-    def __init__(self, names: Sequence[str], gate: str) -> None:
+    def __init__(self, names: Sequence[str], wait_lock: str) -> None:
         self._names = tuple(names)
-        self._gate = gate
+        self._wait_lock = wait_lock
         self._sql = _slot_statements(len(self._names))
 
-    def take(self, session: Session, deadline: Deadline) -> Taken | None:
-        """As in ``Line``."""
-        # Each begins elsewhere, so that the first slot is not the one that all try first.
+    def take(self, session: Session, deadline: Deadline) -> Acquisition | None:
+        """As in ``Mutex``."""
+        # Each caller begins at another slot, so that not all try the same one first.
         start = random.randrange(len(self._names))  # noqa: S311 - no secret
         order = self._names[start:] + self._names[:start]
         sent = now()
@@ -160,60 +159,56 @@ class Slots(Line):
             if deadline.is_over:
                 slot = session.number(self._sql.at_once, *order)
             else:
-                slot = session.number(self._sql.if_no_line, self._gate, *order)
+                slot = session.number(self._sql.if_nobody_waits, self._wait_lock, *order)
         except _ENDED_BY_SERVER as error:
-            raise _wait_ended(self._gate, error) from error
+            raise _wait_ended(self._wait_lock, error) from error
         if slot is not None and slot >= 0:
-            return Taken(order[slot], sent)
-        if deadline.is_over or _stand(session, self._gate, deadline) is None:
+            return Acquisition(order[slot], sent)
+        if deadline.is_over or _take(session, self._wait_lock, deadline) is None:
             return None
-        taken = self._as_first(session, order, deadline)
-        if taken is None:
-            # Frees the gate. Somebody may just be about to wake this session.
+        acquisition = self._take_as_first(session, order, deadline)
+        if acquisition is None:
+            # This frees the wait lock. A KILL QUERY may be on its way to this session.
             session.close()
         else:
-            super().free(session, self._gate)
-        return taken
+            _free(session, self._wait_lock)
+        return acquisition
 
-    def _as_first(
+    def _take_as_first(
         self, session: Session, order: tuple[str, ...], deadline: Deadline
-    ) -> Taken | None:
+    ) -> Acquisition | None:
         while True:
             seconds = deadline.slice(_LOOK)
             sent, slot = now(), None
             try:
                 with session.waiting(seconds):
-                    slot = session.number(self._sql.first, *order, *order, order[0], seconds)
+                    slot = session.number(self._sql.as_first, *order, *order, order[0], seconds)
             except Interrupted:
                 pass  # woken: look again
             if slot is not None and slot >= 0:
-                return Taken(order[slot], sent, reuse=False)
+                return Acquisition(order[slot], sent, reuse=False)
             if deadline.is_over:
                 return None
 
     def free(self, session: Session, name: str) -> bool:
-        """As in ``Line``; wakes the first in line."""
+        """As in ``Mutex``; wakes the first in the queue."""
         while True:
             try:
                 released, first = session.query(
-                    "SELECT RELEASE_LOCK(%s), IS_USED_LOCK(%s)", (name, self._gate)
+                    "SELECT RELEASE_LOCK(%s), IS_USED_LOCK(%s)", (name, self._wait_lock)
                 )[0]
             except Interrupted:
                 continue
-            if not released and not super().free(session, name):
+            if not released and not _free(session, name):
                 return False
             if first is not None:
-                _wake(session, first)
+                # Another user's session, or one that has just ended: the first one looks by itself.
+                with suppress(MissingPrivilege, NoSuchSession):
+                    session.execute("KILL QUERY %s", (first,))
             return True
 
 
-def _wake(session: Session, first: int) -> None:
-    # Another user's session, or one that has just ended: the first in line looks by itself.
-    with suppress(MissingPrivilege, NoSuchSession):
-        session.execute("KILL QUERY %s", (first,))
-
-
-def _stand(session: Session, name: str, deadline: Deadline) -> Taken | None:
+def _take(session: Session, name: str, deadline: Deadline) -> Acquisition | None:
     while True:
         seconds, sent = deadline.slice(_SLICE), now()
         try:
@@ -221,14 +216,22 @@ def _stand(session: Session, name: str, deadline: Deadline) -> Taken | None:
         except _ENDED_BY_SERVER as error:
             raise _wait_ended(name, error) from error
         if got:
-            return Taken(name, sent)
+            return Acquisition(name, sent)
         if deadline.is_over:
             return None
+
+
+def _free(session: Session, name: str) -> bool:
+    while not release_lock(session, name):
+        # MariaDB answers NULL for a killed statement as well, and then the lock is still held.
+        if used_by(session, name) != session.connection_id:
+            return False
+    return True
 
 
 def _wait_ended(name: str, error: DatabaseError) -> LockError:
     if isinstance(error, Interrupted):
         return LockError(
-            f"Somebody ended the wait for the lock {name!r} with KILL QUERY. It is not held."
+            f"The wait for the lock {name!r} was ended by a KILL QUERY. The lock is not held."
         )
     return LockError(f"The server ended the wait for the lock {name!r}: {error}")
