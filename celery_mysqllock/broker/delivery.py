@@ -1,4 +1,4 @@
-"""A message as it is delivered, which knows when nobody could read it."""
+"""A delivered message that records why its body could not be decoded."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 class Delivery(virtual.Message):
     """A delivered message.
 
-    Celery acknowledges what it cannot decode, and RabbitMQ forgets it. Here such a job is kept as
-    dead: see ``Settling.basic_ack``.
+    Celery acknowledges a message that it cannot decode, and RabbitMQ forgets it. Here such a job is
+    kept as dead: see ``Channel.basic_ack``.
     """
 
-    #: Why the body could not be decoded, None while it could or nobody has tried.
+    #: Why the body could not be decoded, None if it could or was not read yet.
     flaw: str | None = None
     #: Tells how its task has failed, None while it has not.
     failure: Callable[[], str] | None = None
@@ -47,7 +47,7 @@ class Delivery(virtual.Message):
             self.flaw = _sentence(self.errors[0][1])
 
     def bury(self, reason: str) -> None:
-        """Keep the message as dead; what others still want to say of it counts no more."""
+        """Keep the message as dead; later acks and rejections of it have no effect."""
         if not self.acknowledged:
             self.failure = lambda: reason
             self.reject()
@@ -59,7 +59,7 @@ class Delivery(virtual.Message):
             super().ack(multiple)
 
     def reject(self, requeue: float = False) -> None:  # noqa: FBT002 - kombu's
-        """The message goes back, or is dead; see ``Settling.basic_reject``."""
+        """The message goes back, or is dead; see ``Channel.basic_reject``."""
         if not self._is_buried:
             super().reject(requeue)
 

@@ -1,8 +1,8 @@
-"""The gate for messages as Celery writes them: what each of their parts must be.
+"""Checks the types of messages as Celery writes them, part by part.
 
-Anybody can INSERT a row that looks like one. Celery trusts what it gets: a field of another type
-ends the worker, or its thread, somewhere behind. So what passes here is of the right types, and all
-else is refused with a reason.
+Any program can INSERT a row that looks like one. Celery trusts its messages: a field of a wrong
+type ends the worker, or a thread of it, far from here. So a message that passes has the right
+types, and any other is refused with a reason.
 """
 
 from __future__ import annotations

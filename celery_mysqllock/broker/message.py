@@ -1,4 +1,4 @@
-"""What stands in a row's message: kombu's payload as readable JSON, or what any program wrote."""
+"""The contents of a row's message column: kombu's payload as JSON, or any program's text."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
 
 Payload = dict[str, Any]
 
-# What the column order_limit holds.
+# The largest value of the column order_limit.
 _MOST_AT_ONCE = 65_535
 _JSON, _TEXT, _BASE64 = "json", "text", "base64"
-# kombu's: dates, numbers, bytes and ids in headers and properties arrive as what they were
+# kombu's encoder: dates, numbers, bytes and ids in headers and properties keep their types
 _encode = JSONEncoder(ensure_ascii=False).encode
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ENVELOPE = frozenset({"body", "headers", "properties"})
-# what the body of a task of Celery's protocol 1 has, and one of two more
+# The keys in the body of a task of Celery's protocol 1: both of these, and one of the others.
 _OLD, _ARGUMENTS = frozenset({"task", "id"}), frozenset({"args", "kwargs"})
-# Seconds that a task's time may lie ahead and it is delivered all the same: Celery's timer takes
-# care of it, and clocks differ.
+# A task is delivered up to so many seconds before its time: Celery's timer waits for the rest, and
+# clocks differ.
 _NEARLY_DUE = 5.0
 
 
 def write(payload: Payload) -> str:
     """Turn a kombu payload into a row's text.
 
-    A JSON body stands in it as JSON, so that ``JSON_EXTRACT(message, '$.body[0]')`` gives a
-    task's arguments; other text stands as a string, and only what is binary becomes base64.
+    A JSON body is kept as JSON, so that ``JSON_EXTRACT(message, '$.body[0]')`` gives a task's
+    arguments; other text is kept as a string, and only binary bodies become base64.
     """
     properties = {**payload["properties"]}
     for transient in ("delivery_tag", "body_encoding"):
@@ -274,7 +274,7 @@ def _wait(eta: object, job: ClaimedJob) -> Placement | None:
 
 
 def mark_as_expired(payload: Payload) -> bool:
-    """See to it that a worker finds a task expired, whose clock may differ from the server's.
+    """Have a worker find the task expired, although its clock may differ from the server's.
 
     Returns:
         Whether it is a task with an end.

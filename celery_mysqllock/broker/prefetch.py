@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from celery_mysqllock.broker.channel import Channel
     from celery_mysqllock.broker.delivery import Delivery
 
 #: How many jobs a channel holds at most when the prefetch count is 0, which means no limit.
 UNLIMITED = 1000
+
+
+class Windowed(Protocol):
+    """A channel whose window can be set."""
+
+    def set_window(self, window: int) -> None:
+        """Have at most so many claimed jobs out."""
 
 
 class Prefetch:
@@ -23,7 +29,7 @@ class Prefetch:
         prefetch_count: How many messages may be unacknowledged at once, 0 for no limit.
     """
 
-    def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
+    def __init__(self, channel: Windowed, prefetch_count: int = 0) -> None:
         self._channel = channel
         self._prefetch_count = prefetch_count
         self._unacked: dict[int | str, Delivery] = {}

@@ -1,4 +1,4 @@
-"""What a connection knows of the queues and bindings that all processes share."""
+"""A connection's cache of the queues and bindings that all processes share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from celery_mysqllock.jobs import Binding, EphemeralQueue, EphemeralQueues
 
 _TOPIC = "topic"
-# Seconds for which a topic exchange that nothing was bound to counts as such to transient messages:
-# events are many, and mostly nobody listens.
+# Seconds for which a topic exchange without bindings counts as such for transient messages: there
+# are many events, and mostly no listener.
 _UNBOUND = 1.0
 
 
 class Routes:
-    """The kinds of queues and the bindings of exchanges, asked as seldom as can be.
+    """The kinds of queues and the bindings of exchanges, with as few queries as can be.
 
     Args:
         ephemeral: The ephemeral queues and the bindings, in the database.
@@ -28,7 +28,7 @@ class Routes:
         self._unbound_until: dict[str, float] = {}
 
     def ephemeral(self, queue: str) -> EphemeralQueue | None:
-        """The queue, if it is ephemeral; asked once a connection for queues that are durable."""
+        """The queue if it is ephemeral; a durable one is asked for once in a connection."""
         return None if queue in self._durable_queues else self._ephemeral.find(queue)
 
     def is_ephemeral(self, queue: str) -> bool:
@@ -36,7 +36,7 @@ class Routes:
         return self.ephemeral(queue) is not None
 
     def is_durable(self, queue: str) -> bool:
-        """Whether a durable queue of that name was declared, by whomever."""
+        """Whether any process has declared a durable queue of that name."""
         if queue not in self._durable_queues and self._ephemeral.is_durable(queue):
             self._durable_queues.add(queue)
         return queue in self._durable_queues
@@ -48,7 +48,7 @@ class Routes:
             self._durable_queues.add(queue)
 
     def forget_queue(self, queue: str) -> None:
-        """What kind of queue it is has to be asked again."""
+        """Ask the server again what kind of queue it is."""
         self._durable_queues.discard(queue)
 
     def bind(self, exchange: str, routing_key: str, queue: str) -> None:
@@ -57,7 +57,7 @@ class Routes:
         self._unbound_until.pop(exchange, None)
 
     def declare_exchange(self, exchange: str, kind: str) -> str:
-        """Note for all processes of which type the exchange is; the type that it has."""
+        """Note the exchange's type for all processes; returns the type that it has."""
         if self._exchanges.get(exchange) != kind:
             self._exchanges[exchange] = self._ephemeral.declare_exchange(exchange, kind)
         return self._exchanges[exchange]
@@ -67,7 +67,7 @@ class Routes:
         self._exchanges.pop(exchange, None)
 
     def has_exchange(self, exchange: str) -> bool:
-        """Whether the exchange was declared, by whomever."""
+        """Whether any process has declared the exchange."""
         return self._ephemeral.exchange_type(exchange) is not None
 
     def bindings(self, exchange: str, *, may_be_old: bool) -> tuple[str, list[Binding]]:
@@ -75,9 +75,9 @@ class Routes:
 
         Args:
             exchange: Its name.
-            may_be_old: Whether that nothing is bound to a topic exchange may be taken for true for
-                a second: of an event, not of a command, which is heard by who has just begun to
-                listen.
+            may_be_old: Whether the answer that nothing is bound to a topic exchange may be a second
+                old: for an event, not for a command, which must reach a listener that has just
+                begun.
         """
         now = time.monotonic()
         if may_be_old and self._unbound_until.get(exchange, 0.0) > now:

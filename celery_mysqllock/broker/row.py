@@ -1,4 +1,4 @@
-"""A job that some program wrote as JSON, ``{"task": ...}``: its fields, and what they ask for."""
+"""A job that any program wrote as JSON, ``{"task": ...}``: its fields and what they mean."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LAST_MOMENT = datetime(9999, 12, 1, tzinfo=UTC)
 # Characters of the arguments that Celery shows, as for tasks that it sends itself.
 _SHOWN_ARGUMENTS = 1024
 _TIME = "a time as in '2030-01-31T18:00:00+01:00' (UTC without a zone)"
-# A row has one task id, whoever delivers it and however often. Time and database are part of it, so
-# that a table that is made anew, or another database's, does not give the same ids again.
+# A row has the same task id in each delivery. Time and database are part of it, so that a new
+# table, or one of another database, gives other ids.
 _ROW_IDS = uuid.UUID("6b0f6e0c-5a3e-5d0e-9d5b-3c1f0c6f4a2e")
 
 

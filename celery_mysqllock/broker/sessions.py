@@ -1,4 +1,4 @@
-"""The sessions of one kombu connection: for publishing, for claiming, and to be known as alive."""
+"""The sessions of one kombu connection: to publish, to claim, and to be known as alive."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from celery_mysqllock.broker.routes import Routes
 from celery_mysqllock.broker.worker import this_node
 from celery_mysqllock.exceptions import (
     ConnectionLost,
@@ -17,14 +18,14 @@ from celery_mysqllock.exceptions import (
 )
 from celery_mysqllock.jobs import (
     Bell,
-    Consumer,
     EnlistedJobs,
     EphemeralQueues,
+    Fetcher,
     JobTable,
+    Liveness,
     LockNames,
     Migrations,
     News,
-    Stream,
     Sweeper,
     Throughput,
     Work,
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds after which the server ends the main session when it hears nothing: as long may rows stay
-# locked that it was changing when the network went quiet. A producer that rests gets a new one.
+# Seconds without a statement after which the server ends the main session: rows that it was
+# changing when the network went quiet stay locked for as long. An idle producer gets a new session.
 _MAIN_IDLE = 120
 
 
@@ -52,17 +53,16 @@ class Sessions:
     Args:
         address: Where to log in.
         settings: The transport's options.
-        on_ring: Called from the bell's thread with the queues that something may have come to.
-        on_lost: Called from a thread when the bell or the consumer is lost.
+        on_lost: Called from a thread when this connection is not known as alive any more.
 
     Attributes:
         address: Where this is logged in.
+        settings: The transport's options.
         main: The session for everything but claims and waits.
         jobs: The job table through it.
         ephemeral: The ephemeral queues and the bindings through it.
         work: Which queues have something to take, through it.
         names: The names of the job table's locks.
-        bell: The doorbell, None before ``consumer`` was asked for.
     """
 
     def __init__(
@@ -70,20 +70,18 @@ class Sessions:
         address: Address,
         settings: BrokerSettings,
         *,
-        on_ring: Callable[[frozenset[str]], None],
         on_lost: Callable[[MySQLLockError], None],
     ) -> None:
         self.address = address
-        self._settings = settings
-        self._on_ring = on_ring
+        self.settings = settings
         self._on_lost = on_lost
         self._mutex = threading.Lock()
-        self._consumer: Consumer | None = None
-        self._streams = 0
+        self._liveness: Liveness | None = None
+        self._fetchers = 0
+        self._routes: Routes | None = None
         self._throughput = Throughput()
         self._closed = False
         self._locks = False
-        self.bell: Bell | None = None
         self._patience = answer_time(settings.session_timeout)
         self.main = Session(
             address, idle_timeout=_MAIN_IDLE, patience=self._patience, renews=True
@@ -107,7 +105,7 @@ class Sessions:
                 f"{self.address} is {server}; MySQL 5.7 or MariaDB 10.4 is the oldest "
                 "that works. Update the server."
             )
-        method = self._settings.claim_method
+        method = self.settings.claim_method
         if method in ("skip_locked", "two_steps") and not server.has_skip_locked:
             raise SettingsError(
                 f"claim_method={method!r} contradicts the server: {server} has no SKIP "
@@ -115,20 +113,20 @@ class Sessions:
             )
 
     def _check_table(self) -> None:
-        namespace = self._settings.namespace or self.names.database
-        migrations = Migrations(self.main, self._settings.table, namespace=namespace)
-        if self._settings.create_table and migrations.version() is None:
+        namespace = self.settings.namespace or self.names.database
+        migrations = Migrations(self.main, self.settings.table, namespace=namespace)
+        if self.settings.create_table and migrations.version() is None:
             migrations.apply()
         migrations.check()
 
     def _job_table(self, session: Session) -> JobTable:
         return JobTable(
             session,
-            self._settings.table,
+            self.settings.table,
             names=self.names,
-            claim_method=self._settings.claim_method,
-            retains=bool(self._settings.retention_seconds),
-            legacy_lock=self._settings.legacy_lock,
+            claim_method=self.settings.claim_method,
+            retains=bool(self.settings.retention_seconds),
+            legacy_lock=self.settings.legacy_lock,
             throughput=self._throughput,
         )
 
@@ -137,13 +135,13 @@ class Sessions:
         return EnlistedJobs(
             borrowed,
             self.main,
-            self._settings.table,
+            self.settings.table,
             names=self.names,
             on_commit=self._tell_after_commit,
         )
 
     def _tell_after_commit(self, news: News) -> None:
-        """Wake whom jobs concern that are committed; never an error, as they are."""
+        """Ring for jobs that are committed; never an error, as they are."""
         try:
             try:
                 news.tell(self.jobs)
@@ -151,23 +149,37 @@ class Sessions:
                 # the transaction may have taken longer than this connection was kept
                 with Session(self.address) as session:
                     news.tell(self._job_table(session))
-        except Exception as error:  # noqa: BLE001 - who committed is not to be told that it failed
-            # a program's log handler may fail, too
+        except Exception as error:  # noqa: BLE001 - the commit has not failed
+            # a program's log handler may fail as well
             with contextlib.suppress(Exception):
                 logger.warning(
                     "Jobs are committed, and found within polling_interval (%g s), as nobody could "
                     "be rung: %s",
-                    self._settings.polling_interval,
+                    self.settings.polling_interval,
                     error,
                 )
 
     @property
-    def consumes(self) -> bool:
-        """Whether ``consumer`` was asked for."""
-        return self._consumer is not None
+    def source(self) -> str:
+        """Where the jobs come from: ``<database>.<table>``, as the server spells them."""
+        return self.names.place
 
     @property
-    def consumer(self) -> Consumer:
+    def routes(self) -> Routes:
+        """Which queues there are, and what is bound to what."""
+        if self._routes is None:
+            self._routes = Routes(self.ephemeral)
+        return self._routes
+
+    # -- for consumers ----------------------------------------------------------------------------
+
+    @property
+    def consumes(self) -> bool:
+        """Whether ``liveness`` was asked for."""
+        return self._liveness is not None
+
+    @property
+    def liveness(self) -> Liveness:
         """This connection's identity as a consumer, alive from the first use on.
 
         Raises:
@@ -175,63 +187,58 @@ class Sessions:
             CannotConnect, LoginRefused: There is no session for it.
         """
         with self._mutex:
-            if self._consumer is None:
+            if self._liveness is None:
                 if self._closed:
                     raise ConnectionLost("The connection is closed.")
-                self._consumer = self._start_consumer()
-            return self._consumer
+                node = this_node()
+                liveness = Liveness(
+                    self.address,
+                    session_timeout=self.settings.session_timeout,
+                    names=self.names,
+                    sweeper=Sweeper(self.settings, self.names),
+                    on_lost=self._on_lost,
+                    companion=self.main,
+                    table=self.settings.table,
+                    name=None if node is None else node.name,
+                )
+                liveness.start()
+                self._liveness = liveness
+            return self._liveness
 
-    def _start_consumer(self) -> Consumer:
-        node = this_node()
-        consumer = Consumer(
-            self.address,
-            session_timeout=self._settings.session_timeout,
-            names=self.names,
-            sweeper=Sweeper(self._settings, self.names),
-            on_lost=self._on_lost,
-            companion=self.main,
-            table=self._settings.table,
-            name=None if node is None else node.name,
-        )
-        consumer.start()
-        try:
-            self.bell = self._start_bell()
-        except BaseException:
-            # nobody would know of it: alive, and in line to do the housekeeping
-            consumer.stop(self.main)
-            raise
-        return consumer
-
-    def _start_bell(self) -> Bell:
+    def open_bell(
+        self,
+        *,
+        on_ring: Callable[[frozenset[str]], None],
+        on_error: Callable[[MySQLLockError], None],
+    ) -> Bell:
+        """A doorbell that listens; errors as in ``liveness``."""
         bell = Bell(
-            self._new_session(),
-            self.names,
-            self.work.is_any,
-            on_ring=self._on_ring,
-            on_error=self._on_lost,
+            self._new_session(), self.names, self.work.is_any, on_ring=on_ring, on_error=on_error
         )
         bell.start()
         return bell
 
-    def open_stream(self, on_jobs: Callable[[], None], on_dry: Callable[[], None]) -> Stream:
-        """A stream of claimed jobs for a channel, on a session of its own; errors as above."""
-        stream = Stream(
+    def open_fetcher(
+        self, owner: str, *, on_jobs: Callable[[], None], on_drained: Callable[[], None]
+    ) -> Fetcher:
+        """A fetcher of jobs that claims for that identity; errors as in ``liveness``."""
+        fetcher = Fetcher(
             self._open_table,
-            self.consumer.identity,
-            claim_limit=self._settings.claim_limit,
+            owner,
+            claim_limit=self.settings.claim_limit,
             on_jobs=on_jobs,
-            on_dry=on_dry,
-            on_end=self._on_stream_end,
-            is_alone=lambda: self._streams == 1,
-            max_deliveries=self._settings.max_deliveries,
+            on_drained=on_drained,
+            on_end=self._on_fetcher_end,
+            is_alone=lambda: self._fetchers == 1,
+            max_deliveries=self.settings.max_deliveries,
         )
-        stream.start()
+        fetcher.start()
         with self._mutex:
-            self._streams += 1
-        return stream
+            self._fetchers += 1
+        return fetcher
 
     def _new_session(self) -> Session:
-        timeout = self._settings.session_timeout
+        timeout = self.settings.session_timeout
         return Session(self.address, idle_timeout=timeout, patience=self._patience)
 
     def _open_table(self) -> tuple[Session, JobTable]:
@@ -258,25 +265,21 @@ class Sessions:
                 )
         self._locks = True
 
-    def _on_stream_end(self) -> None:
+    def _on_fetcher_end(self) -> None:
         with self._mutex:
-            self._streams -= 1
-        self._end_consumer()
+            self._fetchers -= 1
+        self._end_liveness()
 
     def close(self) -> None:
-        """Log out; the consumer stays alive until the last stream has settled its jobs."""
+        """Log out; the consumer stays alive until the last fetcher has settled its jobs."""
         with self._mutex:
             self._closed = True
         try:
-            if self.bell is not None:
-                self.bell.stop(self.main)
+            self._end_liveness()
         finally:
-            try:
-                self._end_consumer()
-            finally:
-                self.main.close()
+            self.main.close()
 
-    def _end_consumer(self) -> None:
+    def _end_liveness(self) -> None:
         with self._mutex:
-            if self._closed and not self._streams and self._consumer is not None:
-                self._consumer.stop(self.main)
+            if self._closed and not self._fetchers and self._liveness is not None:
+                self._liveness.stop(self.main)

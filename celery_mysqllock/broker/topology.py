@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kombu.exceptions import ChannelError
 from kombu.log import get_logger
@@ -18,17 +18,40 @@ from celery_mysqllock.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from celery_mysqllock.broker.dispatcher import Dispatcher
     from celery_mysqllock.broker.message import Payload
-    from celery_mysqllock.broker.transport import Transport
+    from celery_mysqllock.broker.sessions import Sessions
     from celery_mysqllock.jobs import EphemeralQueue
+    from celery_mysqllock.settings import BrokerSettings
 
 logger = get_logger(__name__)
 
 _TRANSIENT = 1
 _FOR_EVER = 1e9  # seconds
-# What was unroutable and has been logged; so many at most, for keys may be made of anything.
+# Unroutable messages that have been logged; so many at most, since keys may be anything.
 _missed: set[tuple[str, str]] = set()
 _MISSES = 1000
+
+
+class JobConnection(Protocol):
+    """What a channel needs of the transport.
+
+    Attributes:
+        settings: The transport's options.
+        dispatcher: Wakes the connection when a channel has something to deliver.
+        state: kombu's, of this process.
+    """
+
+    settings: BrokerSettings
+    dispatcher: Dispatcher
+    state: virtual.BrokerState
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions; ConnectionLost when the connection is closed."""
+
+    def _deliver(self, message: Payload, queue: str) -> None:
+        """Call the queue's consumer; kombu's."""
 
 
 class Topology(virtual.Channel):
@@ -36,14 +59,14 @@ class Topology(virtual.Channel):
 
     supports_fanout = True
 
-    connection: Transport | None
+    connection: JobConnection | None
 
-    def __init__(self, connection: Transport, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
+    def __init__(self, connection: JobConnection, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
         super().__init__(connection, **kwargs)
         self._message_ttls: dict[str, float] = {}
 
     @property
-    def transport(self) -> Transport:
+    def transport(self) -> JobConnection:
         """The connection.
 
         Raises:
@@ -53,6 +76,11 @@ class Topology(virtual.Channel):
         if self.connection is None:
             raise ConnectionLost("The channel is closed; what it had claimed went back.")
         return self.connection
+
+    @property
+    def sessions(self) -> Sessions:
+        """The connection's sessions; errors as in ``transport``."""
+        return self.transport.sessions
 
     @property
     def state(self) -> virtual.BrokerState:
@@ -88,24 +116,24 @@ class Topology(virtual.Channel):
         if ttl is not None:
             self._message_ttls[queue] = ttl
         if exclusive or auto_delete or expires is not None:
-            self.transport.routes.forget_queue(queue)
-            self.transport.ephemeral.declare(
+            self.sessions.routes.forget_queue(queue)
+            self.sessions.ephemeral.declare(
                 queue,
-                owner=self.transport.consumer.identity if exclusive else None,
+                owner=self.transport.dispatcher.identity if exclusive else None,
                 auto_delete=exclusive or auto_delete,
                 expires=expires,
                 message_ttl=ttl,
             )
         else:
-            self.transport.routes.declare_durable(queue)
+            self.sessions.routes.declare_durable(queue)
 
     def _count(self, queue: str) -> int:
-        ephemeral = self.transport.ephemeral
-        count: int = self.transport.jobs.count_ready(queue)
+        ephemeral = self.sessions.ephemeral
+        count: int = self.sessions.jobs.count_ready(queue)
         return count + ephemeral.count(queue) if ephemeral.exists(queue) else count
 
     def _purge(self, queue: str) -> int:
-        purged: int = self.transport.jobs.purge(queue) + self.transport.ephemeral.purge(queue)
+        purged: int = self.sessions.jobs.purge(queue) + self.sessions.ephemeral.purge(queue)
         return purged
 
     def queue_delete(
@@ -118,9 +146,9 @@ class Topology(virtual.Channel):
         """Delete the queue with its jobs and bindings, whichever process made them."""
         if if_empty and self._count(queue):
             return
-        self.transport.routes.forget_queue(queue)
-        self.transport.ephemeral.delete(queue)
-        self.transport.jobs.purge(queue)
+        self.sessions.routes.forget_queue(queue)
+        self.sessions.ephemeral.delete(queue)
+        self.sessions.jobs.purge(queue)
 
     # -- exchanges --------------------------------------------------------------------------------
 
@@ -138,7 +166,7 @@ class Topology(virtual.Channel):
             ExchangeMismatch: It has another type, and queues are bound to it.
             ChannelError: It is declared passively, and there is none.
         """
-        routes, kind = self.transport.routes, type or "direct"
+        routes, kind = self.sessions.routes, type or "direct"
         exchange = exchange or f"amq.{kind}"
         if passive:
             if not routes.has_exchange(exchange):
@@ -153,7 +181,7 @@ class Topology(virtual.Channel):
                 f"{', '.join(sorted(self.exchange_types))}."
             )
         known = routes.declare_exchange(exchange, kind)
-        # a type that only a later release has, or nobody, contradicts none
+        # a type that this release does not know contradicts none
         if known != kind and known in self.exchange_types:
             raise ExchangeMismatch(
                 f"The exchange {exchange!r} is declared as {kind!r} here, and is {known!r} to "
@@ -171,7 +199,7 @@ class Topology(virtual.Channel):
     ) -> None:
         """Bind the queue to the exchange, for all processes."""
         # always: another process may have deleted the queue, and the binding with it
-        self.transport.routes.bind(exchange or "amq.direct", routing_key or "", queue)
+        self.sessions.routes.bind(exchange or "amq.direct", routing_key or "", queue)
 
     def queue_unbind(
         self,
@@ -182,16 +210,16 @@ class Topology(virtual.Channel):
         **_: Any,  # noqa: ANN401
     ) -> None:
         """Take the binding back, for all processes."""
-        self.transport.ephemeral.unbind(exchange or "amq.direct", routing_key or "", queue)
+        self.sessions.ephemeral.unbind(exchange or "amq.direct", routing_key or "", queue)
 
     def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - kombu's
         """Delete the exchange and its bindings; the queues stay."""
-        self.transport.routes.forget_exchange(exchange)
-        self.transport.ephemeral.delete_exchange(exchange)
+        self.sessions.routes.forget_exchange(exchange)
+        self.sessions.ephemeral.delete_exchange(exchange)
 
     def list_bindings(self) -> list[tuple[str, str, str]]:
         """All bindings, of all processes, as queue, exchange and routing key."""
-        return [(queue, name, key) for name, key, queue in self.transport.ephemeral.all_bindings()]
+        return [(queue, name, key) for name, key, queue in self.sessions.ephemeral.all_bindings()]
 
     # -- routes -----------------------------------------------------------------------------------
 
@@ -227,11 +255,11 @@ class Topology(virtual.Channel):
         """The queue of that name; none for a message that may be lost, if there is none."""
         if not queue:
             return {}
-        routes = self.transport.routes
+        routes = self.sessions.routes
         kind = routes.ephemeral(queue)
         if kind is None:
-            # What is transient and meant for a queue that is gone is dropped, as RabbitMQ drops it:
-            # the reply to a client that did not wait. What is persistent is never lost.
+            # A transient message for a queue that is gone is dropped, as RabbitMQ drops it: the
+            # reply to a client that did not wait. A persistent one is never lost.
             if may_be_lost and not routes.is_durable(queue):
                 return {}
             routes.declare_durable(queue)
@@ -241,7 +269,7 @@ class Topology(virtual.Channel):
         self, exchange: str, routing_key: str, *, may_be_lost: bool
     ) -> tuple[str, dict[str, EphemeralQueue | None]]:
         """The exchange's type, and the queues that it gives the message to."""
-        routes = self.transport.routes
+        routes = self.sessions.routes
         kind, bindings = routes.bindings(exchange, may_be_old=may_be_lost)
         # one of a type that is unknown here is taken for the commonest
         router = self.exchange_types.get(kind, self.exchange_types["direct"])
@@ -252,7 +280,7 @@ class Topology(virtual.Channel):
         return kind, {one.queue: one.ephemeral for one in bindings if one.queue in matched}
 
     def _miss(self, exchange: str, routing_key: str, *, is_job: bool) -> None:
-        """Say that a message that is to be kept has nowhere to go.
+        """Log, or raise, that a message which is to be kept has no queue.
 
         Only a task is an error: any AMQP broker drops other messages, and kombu's users rely on it.
         """

@@ -15,7 +15,7 @@ from celery_mysqllock.exceptions import InvalidJob
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Older releases of brotli cannot be told a limit: they are fed so few bytes at a time.
+# Bytes fed at a time to older releases of brotli, which take no limit.
 _BITE = 16
 
 
@@ -35,7 +35,7 @@ def unpack(body: bytes, compression: str, limit: int) -> bytes:
     decoder = get_decoder(compression)
     begin = _INCREMENTAL.get(decoder) or _newer(decoder)
     if begin is None:
-        # somebody's own method, which knows its limits
+        # a method that a program has registered; it knows its own limits
         unpacked: bytes = decoder(body)
         is_whole = True
     elif hasattr(begin(), "process"):

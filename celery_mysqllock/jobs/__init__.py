@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from celery_mysqllock.jobs.bell import Bell, Wanted
-from celery_mysqllock.jobs.consumer import Consumer
 from celery_mysqllock.jobs.control import Control
 from celery_mysqllock.jobs.counted import counted
 from celery_mysqllock.jobs.enlisted import EnlistedJobs, News
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueue, EphemeralQueues
+from celery_mysqllock.jobs.fetcher import Fetcher
 from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
 from celery_mysqllock.jobs.job import ClaimedJob, Placement, Settlement
 from celery_mysqllock.jobs.lines import OrderKey
+from celery_mysqllock.jobs.liveness import Liveness
 from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.migrate import Migrations
 from celery_mysqllock.jobs.records import (
@@ -24,7 +25,6 @@ from celery_mysqllock.jobs.records import (
     ServerHealth,
 )
 from celery_mysqllock.jobs.schedule import PeriodicTask, Schedule
-from celery_mysqllock.jobs.stream import Stream
 from celery_mysqllock.jobs.sweeper import Sweeper
 from celery_mysqllock.jobs.table import JobTable
 from celery_mysqllock.jobs.throughput import Throughput
@@ -39,16 +39,17 @@ __all__ = [
     "Bell",
     "Binding",
     "ClaimedJob",
-    "Consumer",
     "ConsumerStatus",
     "Control",
     "EnlistedJobs",
     "EphemeralQueue",
     "EphemeralQueues",
+    "Fetcher",
     "Inspection",
     "Job",
     "JobStatus",
     "JobTable",
+    "Liveness",
     "LockNames",
     "Migrations",
     "News",
@@ -62,7 +63,6 @@ __all__ = [
     "Selection",
     "ServerHealth",
     "Settlement",
-    "Stream",
     "Sweeper",
     "Throughput",
     "UniqueKey",

@@ -1,10 +1,10 @@
-"""The doorbell: an idle consumer sleeps inside a statement, and who publishes ends its sleep.
+"""The doorbell: an idle consumer sleeps inside an SQL statement, and publishers interrupt it.
 
 An idle consumer holds a named lock, the bell of its queue, on a connection that it uses for
-nothing else, and runs ``SLEEP`` there. Who has committed a job asks the server which connection
-holds the bell and ends its statement with ``KILL QUERY``. No wake-up is lost: either the sleeper's
-statement sees the job, or its bell was held before the job was committed, and rings. The result of
-the statement is never trusted: whoever wakes looks into the queue.
+nothing else, and runs ``SLEEP`` there. After committing a job, the publisher asks the server which
+connection holds the bell, and ends its statement with ``KILL QUERY``. No wake-up is lost: either
+the sleeper's statement sees the job, or its bell was held before the job was committed, and rings.
+The result of the statement is never trusted: after each ring the consumer tries to claim.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds that the thread waits after a ring for its consumer to say what it listens to next.
+# Seconds that the thread waits after a ring until its consumer says what to listen for next.
 _MOMENT = 0.05
-# How often in a row the statement may see a job that its consumer then cannot take.
+# How often in a row the statement may see a job that its consumer then cannot claim: once is usual,
+# when another consumer is faster.
 _TOLERATED = 3
 _TO_THE_END, _NOT_AT_ALL = 0, 2
-# Seconds until the server is asked again for what it could not do just now.
+# Seconds until a statement that failed is tried again.
 _RETRY = 1.0
-# So many queues are rung for with one statement, each of which has several bells.
+# How many queues one statement rings for; each has several bells.
 _QUEUES = 100
-# So many answers of one statement; MySQL and MariaDB have a limit of 4096 columns.
+# How many locks one statement takes; MySQL and MariaDB have a limit of 4096 columns.
 _COLUMNS = 500
-# The statement keeps a metadata lock on the job table while it sleeps: an ALTER TABLE waits for its
-# end, and everybody else for that one.
+# Seconds. The statement keeps a metadata lock on the job table while it sleeps: an ALTER TABLE
+# waits for its end, and all other statements wait for the ALTER TABLE.
 _SLEEP = 10
 
 
@@ -86,7 +87,7 @@ def wake(session: Session, connection_id: int | None) -> bool:
     except NoSuchSession:
         return False
     except MissingPrivilege:
-        # Another user's consumer: the sweeper, which is one of theirs, wakes it within a second.
+        # Another user's consumer: the sweeper wakes it within polling_interval.
         return False
     return True
 
@@ -139,7 +140,7 @@ class Bell:
         self._on_error = on_error
         self._changed = threading.Condition()
         self._wanted = Wanted()
-        self._is_told = True
+        self._has_queues = True
         self._asleep_for: Wanted | None = None
         self._false_alarms = 0
         self._bells_of: list[str] = []
@@ -166,8 +167,9 @@ class Bell:
         """Listen no more, and free the bells.
 
         Args:
-            waker: A session to end the own one with. The server does not notice for seconds that
-                who sleeps in a statement has hung up; until then the bell would be rung in vain.
+            waker: A session to kill the sleeping one with. The server does not notice for seconds
+                that a client which sleeps in a statement has hung up; until then the bell would be
+                rung in vain.
         """
         with self._changed:
             self._stopped = True
@@ -175,7 +177,7 @@ class Bell:
         try:
             waker.execute("KILL %s", (self._session.connection_id,))
         except DatabaseError:
-            # either is gone already, most likely; hanging up is what is left to do
+            # one of the two is gone already, most likely
             pass
         finally:
             self._session.hang_up()
@@ -184,19 +186,19 @@ class Bell:
         """Wake the consumer from now on when something comes that it wants.
 
         Args:
-            wanted: What; nothing to sleep on undisturbed.
-            waker: A session to wake the own thread with, when it sleeps for less.
+            wanted: What it wants; nothing to be left alone.
+            waker: A session to interrupt the sleep with, when that is for less.
         """
         with self._changed:
             self._wanted = wanted
-            self._is_told = True
+            self._has_queues = True
             self._changed.notify()
             asleep_for = self._asleep_for
         if asleep_for is not None and not wanted.is_in(asleep_for):
             wake(waker, self._session.connection_id)
 
-    def was_right(self) -> None:
-        """The consumer has found something after a ring."""
+    def confirm_ring(self) -> None:
+        """The consumer has found something: the last ring was no false alarm."""
         self._false_alarms = 0
 
     def _run(self) -> None:
@@ -210,7 +212,7 @@ class Bell:
         self._end(ConnectionLost(f"The doorbell has ended with an error: {error!r}"))
 
     def _end(self, error: ConnectionLost) -> None:
-        # The server frees the bells: publishers ring somebody else.
+        # The server frees the bells: publishers ring another consumer.
         self._session.hang_up()
         if not self._stopped:
             self._on_error(error)
@@ -218,21 +220,21 @@ class Bell:
     def _round(self) -> None:
         wanted = self._next_wanted()
         if not wanted.queues:
-            # who rings now must find somebody else
+            # publishers must ring another consumer
             self._release_bells()
             self._await_wanted()
         elif self._sleep(wanted):
             with self._changed:
-                self._is_told = False
+                self._has_queues = False
             # The consumer looks at once, while the bells are freed for others.
             self._on_ring(wanted.queues)
             self._release_bells()
 
     def _next_wanted(self) -> Wanted:
         with self._changed:
-            # After a ring the consumer looks, and says in a moment for what it wants to sleep.
-            self._changed.wait_for(lambda: self._is_told or self._stopped, _MOMENT)
-            # What the statement sees and its consumer cannot take is locked by somebody else.
+            # After a ring the consumer claims, and says in a moment what to listen for.
+            self._changed.wait_for(lambda: self._has_queues or self._stopped, _MOMENT)
+            # A job that the statement sees and its consumer cannot claim is locked by another.
             if self._false_alarms > _TOLERATED:
                 self._changed.wait_for(lambda: self._stopped, _pause_after(self._false_alarms))
             wanted = Wanted() if self._stopped else self._wanted
@@ -249,9 +251,9 @@ class Bell:
         slept: int | None = None
         try:
             self._take_bells(sorted(wanted.queues))
-            # One statement: between two, a KILL QUERY would be lost, and inside a script of two it
-            # leaves the client waiting for the second answer (MariaDB 10.11, MySQL 9.7).
-            # A SLEEP that was ended gives 1, where it does not give an error.
+            # One statement: between two, a KILL QUERY would be lost; in a script of two it leaves
+            # the client waiting for the second answer (MariaDB 10.11, MySQL 9.7). An interrupted
+            # SLEEP gives 1, or an error.
             with self._session.waiting(_SLEEP):
                 slept = self._session.value(
                     f"SELECT IF({work}, {_NOT_AT_ALL}, SLEEP(%s))", [*values, _SLEEP]
@@ -269,7 +271,7 @@ class Bell:
         return slept != _TO_THE_END
 
     def _pause_for(self, error: DatabaseError) -> None:
-        """Wait out what passes: a table that is altered or renamed, a limit on statements."""
+        """Wait out a passing error: a table that is altered or renamed, a limit on statements."""
         self._warnings.warn("The doorbell cannot listen now, trying again: %s", error)
         self._release_bells()
         with self._changed:
@@ -291,7 +293,7 @@ class Bell:
                     return
 
     def _take_free(self, names: Sequence[str]) -> list[bool]:
-        """Take those of the bells that are free; for each whether it is not."""
+        """Take those of the bells that are free; returns for each whether another has it."""
         taken: list[Any] = []
         for start in range(0, len(names), _COLUMNS):
             part = names[start : start + _COLUMNS]
@@ -311,5 +313,5 @@ class Bell:
 
 
 def _pause_after(false_alarms: int) -> float:
-    """Seconds to do nothing: longer each time, one at the most."""
+    """Seconds to do nothing after false alarms: longer each time, one at most."""
     return float(min(1.0, 0.001 * 2 ** min(false_alarms - _TOLERATED, 10)))

@@ -1,4 +1,4 @@
-"""Ephemeral queues, and the bindings of exchanges, which all queues have."""
+"""Ephemeral queues and their messages, and the bindings of exchanges to queues of both kinds."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
 
 _BATCH = 100
-# Seconds that a queue is kept which goes with the last of its consumers, when one has left.
+# Seconds for which an auto-delete queue is kept when a consumer has left.
 _SOON = 10
-# Seconds without a consumer after which nobody is expected to come back for the jobs in a queue.
+# Seconds without a consumer after which the jobs in a queue are dead.
 _FOR_GOOD = 3600
 
 
@@ -37,7 +37,7 @@ class Binding(NamedTuple):
     """A queue that is bound to an exchange.
 
     Attributes:
-        kind: The exchange's type, None where nobody has noted it.
+        kind: The exchange's type, None if it was never declared.
         routing_key: The key with which it is bound.
         queue: The queue.
         ephemeral: The queue, when it is ephemeral.
@@ -50,11 +50,11 @@ class Binding(NamedTuple):
 
 
 class EphemeralQueues:
-    """Queues that go when nobody uses them, and what is bound to which exchange.
+    """Queues that are deleted when they are not used, and what is bound to which exchange.
 
-    Messages to them that are worth nothing when their reader is gone (control traffic) lie in a
-    table of their own, are taken without a claim, and go with the queue. Tasks are jobs in the job
-    table there too: a queue that has jobs stays. After an hour without a user they are dead.
+    Control traffic to them, which is worth nothing without its reader, is in a table of its own. It
+    is taken without a claim, and deleted with the queue. Tasks in them are jobs in the job table: a
+    queue that has jobs stays. After an hour without a consumer they are dead.
 
     Args:
         session: An open session.
@@ -85,8 +85,8 @@ class EphemeralQueues:
 
         Args:
             queue: Its name.
-            owner: The consumer that alone uses it, None while nobody does.
-            auto_delete: Whether it goes with who uses it.
+            owner: The consumer that uses it exclusively, None for none.
+            auto_delete: Whether it is deleted when its last consumer leaves.
             expires: Seconds without use after which it goes, None for never.
             message_ttl: Seconds that its messages are kept, None for ever.
 
@@ -139,14 +139,14 @@ class EphemeralQueues:
             self._change(statement, queue=queue)
 
     def leave_those_of(self, owner: str) -> None:
-        """A consumer is dead: delete the queues that go with it, and leave the others."""
+        """A consumer is dead: delete its auto-delete queues, and leave the others."""
         for queue, goes in self._session.query(self._sql["queues_of"], {"owner": owner}):
             # it may have come back meanwhile, under another identity
             if self.leave(queue, owner) and goes and not self._is_listened_to(queue):
                 self._let_go(queue)
 
     def delete_expired(self) -> None:
-        """Delete messages whose time is over, and queues that nobody has used for too long."""
+        """Delete expired messages, and queues that were not used for too long."""
         retried(self._delete_expired_messages)
         unused = self._session.query(self._sql["unused"], {"for_good": _FOR_GOOD})
         for queue, is_left in unused:
@@ -191,7 +191,7 @@ class EphemeralQueues:
 
     @property
     def _skip(self) -> str:
-        """What somebody else has locked is passed over, where the server can."""
+        """Pass over rows that another session has locked, where the server can."""
         return " SKIP LOCKED" if self._session.server.has_skip_locked else ""
 
     def _is_listened_to(self, queue: str) -> bool:
@@ -290,7 +290,7 @@ class EphemeralQueues:
         return known or kind
 
     def exchange_type(self, exchange: str) -> str | None:
-        """The exchange's type, None when nobody has declared it."""
+        """The exchange's type, None if it was never declared."""
         kind: str | None = self._session.value(self._sql["exchange_type"], {"exchange": exchange})
         return kind
 

@@ -7,35 +7,32 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Container, Iterator
 
     from celery_mysqllock.jobs.job import ClaimedJob
 
-# Seconds after which the next one begins although the one before goes on: that one kills nobody by
-# its beginning.
+# Seconds after which the next one begins although the one before still runs: a job that kills its
+# worker by its beginning has done so by then.
 _HARMLESS = 1.0
 
 
 class Suspects:
     """The claimed jobs that begin one after the other, each after its start was committed.
 
-    So it is only what has begun that counts as delivered when the worker dies again; and what is
-    short has ended, and its ack was committed, before the next one begins. A window guards this
-    with its lock.
+    So only jobs that have begun count as delivered when the worker dies again; and a short job has
+    ended, and its ack was committed, before the next one begins.
 
-    One that would be dead if its consumer died once more runs beside no other of them: then it is
-    known which one has killed it.
+    A job that would be dead if its consumer died once more runs beside no other suspect: then it is
+    known which one has killed the consumer.
 
     Args:
-        clock: Tells the time in seconds.
         max_deliveries: The delivery that is a job's last one; 0 for no limit.
 
     Attributes:
-        starting: The one whose start is being committed, None for none.
+        starting: The job whose start is being committed, None for none.
     """
 
-    def __init__(self, clock: Callable[[], float], max_deliveries: int = 0) -> None:
-        self._clock = clock
+    def __init__(self, max_deliveries: int = 0) -> None:
         self._max_deliveries = max_deliveries
         # those that were started, and whether each is on its last delivery
         self._begun: dict[int, bool] = {}
@@ -52,19 +49,17 @@ class Suspects:
         return iter([*([] if self.starting is None else [self.starting]), *self._waiting])
 
     def add(self, job: ClaimedJob) -> None:
-        """A job was claimed that is one of them."""
+        """A suspect was claimed."""
         self._waiting.append(job)
 
-    def may_start(self, out: Container[int]) -> bool:
+    def may_start(self, out: Container[int], now: float) -> bool:
         """Whether it is time for the next.
 
         Args:
             out: The ids of the jobs that the consumer has.
+            now: The time in seconds.
         """
-        if not self._waiting or self.starting is not None:
-            return False
-        now = self._clock()
-        if now < self._not_before:
+        if not self._waiting or self.starting is not None or now < self._not_before:
             return False
         if self._last is None:
             return True
@@ -83,30 +78,28 @@ class Suspects:
         self.starting = self._waiting.popleft()
         return self.starting
 
-    def started(self) -> ClaimedJob | None:
-        """The start was committed: the job, to be delivered next; None when it was given back."""
-        job, self.starting = self.starting, None
-        if job is None:
-            return None
+    def started(self, job: ClaimedJob) -> ClaimedJob:
+        """The start of this job was committed; returns it, to be delivered next."""
+        self.starting = None
         self._last, self._taken_at = job.id, None
         self._begun[job.id] = self._is_on_last(job)
         return replace(job, is_started=True)
 
-    def postpone(self, seconds: float) -> None:
-        """The start could not be committed; others go before it for so long."""
+    def postpone(self, until: float) -> None:
+        """The start could not be committed; other jobs go before it until that time."""
         if self.starting is not None:
             self._waiting.appendleft(self.starting)
             self.starting = None
-        self._not_before = self._clock() + seconds
+        self._not_before = until
 
     def is_next(self, job: ClaimedJob) -> bool:
         """Whether that is the one that was started and has not been taken."""
         return job.id == self._last and self._taken_at is None
 
-    def take(self, job: ClaimedJob) -> None:
+    def take(self, job: ClaimedJob, now: float) -> None:
         """The consumer has got the job."""
         if job.id == self._last:
-            self._taken_at = self._clock()
+            self._taken_at = now
 
     def forget(self, job: ClaimedJob) -> None:
         """The job was given back before the consumer got it."""

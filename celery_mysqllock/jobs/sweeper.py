@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two removals of ephemeral queues and of finished jobs, and between two looks for
-# order keys whose line stands still.
+# Seconds between two removals of ephemeral queues and of finished jobs, and between two searches
+# for order keys of which no job runs although some wait.
 _TIDY = 5.0
 
 
 class Sweeper:
-    """Promotes what is due, rings for what nobody rang for, takes back what the dead had claimed.
+    """Queues what is due, rings for jobs whose publisher did not, takes back claims of the dead.
 
     Args:
         settings: The broker's settings.
@@ -54,7 +54,8 @@ class Sweeper:
         consumers.
 
         Args:
-            session: The session that holds the sweeper's lock; who schedules a job rings it.
+            session: The session that holds the sweeper's lock; a scheduled job's publisher rings
+                it.
             identity: The consumer that this is.
 
         Raises:
@@ -71,20 +72,20 @@ class Sweeper:
         self._rest(session, until)
 
     def _round(self, session: Session, jobs: JobTable, identity: str) -> float:
-        """Look round, and do what there is to do; seconds until the next round."""
+        """Do what there is to do; returns the seconds until the next round."""
         seen = jobs.look()
         if seen.is_due:
             self._try("queue scheduled jobs", lambda: self._promote(jobs))
             seen = jobs.look()
-        # who inserted the jobs may not have rung
+        # a program that only INSERTs does not ring
         self._try("ring for what is ready", partial(jobs.ring_each, seen.ready_queues))
         others = (seen.owners | seen.consumers) - {identity}
         until_free = self._take_back(session, jobs, others)
         if time.monotonic() >= self._next_tidying:
             self._next_tidying = time.monotonic() + _TIDY
             self._tidy(session, jobs)
-        # What is due and was not promoted is locked, or was changed by hand; it must not keep this
-        # awake.
+        # A job that is due and was not promoted is locked, or was changed by hand: it must not keep
+        # this awake.
         until_due = math.inf if seen.is_due else seen.until_due
         return min(self._settings.polling_interval, until_due, until_free)
 
@@ -93,7 +94,7 @@ class Sweeper:
             pass
 
     def _try(self, what: str, do: Callable[[], object]) -> None:
-        """Do one thing of many: what hinders it hinders nothing else.
+        """Do one thing of many: its error stops no other.
 
         Raises:
             ConnectionLost: The session has ended.
@@ -113,14 +114,14 @@ class Sweeper:
             return
 
     def forget(self) -> None:
-        """Suspect nobody any more: while this session was away, those of others may have been."""
+        """Begin all graces anew: while this session was lost, those of others may have been."""
         self._suspected_since = {}
 
     def _take_back(self, session: Session, jobs: JobTable, others: set[str]) -> float:
-        """Release what each consumer has whose lock has been free for the grace.
+        """Release the claims of each consumer whose lock has been free for the grace.
 
         Returns:
-            Seconds until the grace of the next one is over, infinite when all live.
+            Seconds until the next grace is over, infinite when all live.
         """
         now, grace = time.monotonic(), self._settings.recovery_grace
         locks: dict[str, str] = {self._names.consumer(owner): owner for owner in others}
@@ -138,7 +139,7 @@ class Sweeper:
     def _bury_consumer(
         self, jobs: JobTable, queues: EphemeralQueues, registry: Registry, owner: str
     ) -> None:
-        """Give back what a dead consumer had, and forget it."""
+        """Give back what a dead consumer had, and take it off the list."""
         released = jobs.release_claims_of(owner, self._settings.max_deliveries)
         if released:
             logger.warning(

@@ -1,4 +1,4 @@
-"""Which of many queues have something to take: one short statement for all of them."""
+"""Which of many queues have jobs or messages: one short statement for all of them."""
 
 from __future__ import annotations
 

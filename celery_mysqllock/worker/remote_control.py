@@ -110,7 +110,7 @@ def _free_keys(consumer: Any, task_ids: list[str]) -> None:
     if (transport := _transport_of(consumer)) is None:
         return
     try:
-        transport.jobs.free_unique_keys(task_ids)
+        transport.sessions.jobs.free_unique_keys(task_ids)
     except MySQLLockError as error:
         logger.warning("The unique keys of revoked jobs stay until they are dropped: %s", error)
 
@@ -141,7 +141,7 @@ def _scheduled_in_table(consumer: Any) -> list[dict[str, Any]]:
         characters += len(job.message or "")
         if characters > _CHARACTERS:
             break
-        shown.append(_shown(job, str(consumer.hostname), transport.source))
+        shown.append(_shown(job, str(consumer.hostname), sessions.source))
     return shown
 
 

@@ -6,14 +6,14 @@ import os
 from typing import Any
 
 from celery_mysqllock.jobs.bell import Bell
-from celery_mysqllock.jobs.stream import Stream
+from celery_mysqllock.jobs.fetcher import Fetcher
 from celery_mysqllock.jobs.sweeper import Sweeper
 
 #: What each thread does again and again.
 ROUNDS: dict[str, tuple[type, str]] = {
     "bell": (Bell, "_sleep"),
     "consumer": (Sweeper, "step"),
-    "stream": (Stream, "_turn"),
+    "fetcher": (Fetcher, "_turn"),
 }
 # The round that fails: the thread is at work by then.
 _FAILS = 3

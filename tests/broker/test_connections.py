@@ -440,7 +440,7 @@ def test_no_repr_and_no_error_shows_the_password(session: Session) -> None:
         connection.connect()
         transport = connection.transport
         shown: list[Any] = [connection, connection.as_uri(), transport, transport.sessions.address]
-        shown += [transport.sessions.main, transport.jobs, connection.default_channel]
+        shown += [transport.sessions.main, transport.sessions.jobs, connection.default_channel]
         shown += [transport.settings, app.connection_for_write(session.address.url())]
     info = Connection(session.address.url()).info()
     del info["password"]  # as `celery inspect stats` does

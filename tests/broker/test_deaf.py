@@ -52,7 +52,7 @@ def check_hearing(session: Session, worker: Worker, environment: dict[str, str])
 
 @pytest.mark.usefixtures("producer_url")
 @pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize("thread", ["bell", "consumer", "stream"])
+@pytest.mark.parametrize("thread", ["bell", "consumer", "fetcher"])
 def test_an_error_that_no_thread_expects_costs_the_connection_and_no_more(
     session: Session,
     start_worker: Callable[..., Worker],

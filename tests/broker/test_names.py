@@ -100,11 +100,11 @@ def test_a_fleet_works_while_users_hold_locks_of_such_names(
         for name in ("sweeper", "beat", "bell:q:0", "bell", "consumer"):
             held.enter_context(MySQLLock(name, url=session.address))
         fleet = Fleet(connection)
-        identity = connection.transport.consumer.identity
+        identity = connection.transport.dispatcher.identity
         held.enter_context(MySQLLock(f"consumer:{identity}", url=session.address))
         JobTable(session).put("q", ENVELOPE % "due later", delay=1)
         eventually(lambda: fleet.gets(1))
-        assert connection.transport.is_intact
+        assert connection.transport.dispatcher.is_intact
 
 
 def test_whatever_a_row_says_its_owner_is_can_be_named(
@@ -229,7 +229,7 @@ def test_two_spellings_of_a_database_are_one_fleet(spellings: tuple[Address, Add
             fleets.append(Fleet(connection))
         session = open_ones.enter_context(Session(spellings[0]))
         kept = "INSERT INTO jobs (message, queue, job_status, owner) VALUES ('kept', 'q', 1, %s)"
-        session.execute(kept, (connection.transport.consumer.identity,))
+        session.execute(kept, (connection.transport.dispatcher.identity,))
         # whoever sweeps, who spells it differently is not dead
         eventually(lambda: _has_swept(session))
         assert session.query("SELECT job_status FROM jobs WHERE message = 'kept'") == [(1,)]

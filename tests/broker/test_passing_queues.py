@@ -145,7 +145,7 @@ def test_jobs_that_nobody_comes_back_for_are_dead_after_an_hour(
         (status, status),
     )
     queues = EphemeralQueues(session)
-    queues.leave_those_of(connection.transport.consumer.identity)
+    queues.leave_those_of(connection.transport.dispatcher.identity)
     aged = "UPDATE jobs_ephemeral_queues SET touched_at = NOW(6) - INTERVAL %s SECOND, expires = 60"
     session.execute(aged, (3500,))
     queues.delete_expired()
@@ -171,7 +171,7 @@ def test_a_task_for_a_consumer_that_acknowledges_nothing_arrives(
         publish(connect(), "a task", queue)
         while not got:
             connection.drain_events(timeout=10)
-        assert connection.default_channel.stream is None
+        assert connection.default_channel.inbox.fetcher is None
     assert got == ["a task"]
     assert counts(session) == (0, 0)
 

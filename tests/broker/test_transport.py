@@ -210,7 +210,7 @@ def test_a_consumer_notices_that_its_liveness_session_is_gone(
     with Consumer(connection, [Queue("q")], on_message=lambda _: None):
         with pytest.raises(TimeoutError):
             connection.drain_events(timeout=0)
-        identity = connection.transport.consumer.identity
+        identity = connection.transport.dispatcher.identity
         lock = LockNames.of(session, "jobs").consumer(identity)
         holder = eventually(lambda: session.value("SELECT IS_USED_LOCK(%s)", (lock,)))
         session.execute("KILL %s", (holder,))

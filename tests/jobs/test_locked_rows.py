@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_mysqllock.exceptions import RowsLocked
-from celery_mysqllock.jobs import EphemeralQueues, JobTable, LockNames, OrderKey, Stream, Sweeper
+from celery_mysqllock.jobs import EphemeralQueues, Fetcher, JobTable, LockNames, OrderKey, Sweeper
 from celery_mysqllock.jobs.job import Settlement
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.jobs.retry import hasty
@@ -44,38 +44,38 @@ def report(session: Session) -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture
-def stream(url: str, jobs: JobTable, claim_method: str) -> Iterator[Stream]:
+def fetcher(url: str, jobs: JobTable, claim_method: str) -> Iterator[Fetcher]:
     def open_table() -> tuple[Session, JobTable]:
         own = Session(Address.parse(url)).open()
         own.execute("SET SESSION innodb_lock_wait_timeout = 1")
         return own, JobTable(own, jobs.name, claim_method=claim_method)
 
-    stream = Stream(
+    fetcher = Fetcher(
         open_table,
         ME,
         claim_limit=64,
         on_jobs=lambda: None,
-        on_dry=lambda: None,
+        on_drained=lambda: None,
         on_end=lambda: None,
         is_alone=lambda: True,
     )
-    stream.set_window(20)
-    stream.start()
-    stream.consume(["q"])
-    yield stream
-    stream.close()
+    fetcher.set_window(20)
+    fetcher.start()
+    fetcher.consume(["q"])
+    yield fetcher
+    fetcher.close()
 
 
 def put(jobs: JobTable, *texts: str, **options: Any) -> list[int]:
     return [jobs.put("q", text, **options) for text in texts]
 
 
-def take(stream: Stream, number: int) -> list[int]:
+def take(fetcher: Fetcher, number: int) -> list[int]:
     taken = []
     for _ in range(number):
-        while (job := stream.take()) is None:
+        while (job := fetcher.take()) is None:
             # nobody rings
-            stream.look(["q"])
+            fetcher.look(["q"])
             time.sleep(0.02)
         taken.append(job.id)
     return taken
@@ -221,79 +221,79 @@ def test_a_claim_passes_over_rows_that_are_locked(
 
 
 def test_an_ack_of_a_row_that_is_locked_delays_itself_and_no_other(
-    stream: Stream, jobs: JobTable, session: Session, report: Callable[..., None]
+    fetcher: Fetcher, jobs: JobTable, session: Session, report: Callable[..., None]
 ) -> None:
     ids = put(jobs, *"abcd")
-    assert take(stream, 4) == ids
+    assert take(fetcher, 4) == ids
     report(f"id = {ids[1]}")
     for job_id in ids:
-        stream.ack(job_id)
+        fetcher.ack(job_id)
     eventually(lambda: left(session) == ["b"])
     put(jobs, "next")
-    for job_id in take(stream, 1):
-        stream.ack(job_id)
+    for job_id in take(fetcher, 1):
+        fetcher.ack(job_id)
     eventually(lambda: left(session) == ["b"])
 
 
 def test_the_ack_is_stored_when_the_row_is_free_again(
-    stream: Stream, jobs: JobTable, session: Session
+    fetcher: Fetcher, jobs: JobTable, session: Session
 ) -> None:
     ids = put(jobs, *"ab")
-    take(stream, 2)
+    take(fetcher, 2)
     with locked(session, f"id = {ids[0]}"):
         for job_id in ids:
-            stream.ack(job_id)
+            fetcher.ack(job_id)
         eventually(lambda: left(session) == ["a"])
     eventually(lambda: left(session) == [])
 
 
 def test_an_ack_does_not_wait_for_the_next_of_its_key(
-    stream: Stream, jobs: JobTable, session: Session, report: Callable[..., None]
+    fetcher: Fetcher, jobs: JobTable, session: Session, report: Callable[..., None]
 ) -> None:
     first, second = put(jobs, *"12", order=ONE)
     put(jobs, "x")
-    take(stream, 2)
+    take(fetcher, 2)
     report(f"id = {second}")
-    stream.ack(first)
+    fetcher.ack(first)
     eventually(lambda: left(session) == ["2", "x"])
 
 
 def test_locked_counts_of_what_has_ended_delay_no_ack(
-    stream: Stream, jobs: JobTable, session: Session, report: Callable[..., None]
+    fetcher: Fetcher, jobs: JobTable, session: Session, report: Callable[..., None]
 ) -> None:
     put(jobs, *"abc")
-    one, two, three = take(stream, 3)
-    stream.ack(one)
+    one, two, three = take(fetcher, 3)
+    fetcher.ack(one)
     eventually(lambda: session.query("SELECT ended FROM jobs_throughput") != [])
     report("queue = 'q'", "jobs_throughput")
-    stream.ack(two)
+    fetcher.ack(two)
     eventually(lambda: left(session) == ["c"])
-    stream.ack(three)
+    fetcher.ack(three)
     eventually(lambda: left(session) == [])
 
 
 def test_one_settlement_that_the_server_refuses_takes_no_other_with_it(
-    stream: Stream, jobs: JobTable, session: Session
+    fetcher: Fetcher, jobs: JobTable, session: Session
 ) -> None:
     session.execute(
         "CREATE TRIGGER refusing BEFORE DELETE ON jobs FOR EACH ROW BEGIN "
         "IF OLD.message = 'b' THEN SIGNAL SQLSTATE '45000'; END IF; END"
     )
     ids = put(jobs, *"abcd")
-    assert take(stream, 4) == ids
+    assert take(fetcher, 4) == ids
     for job_id in ids:
-        stream.ack(job_id)
+        fetcher.ack(job_id)
     eventually(lambda: left(session) == ["b"])
     put(jobs, "next")
-    for job_id in take(stream, 1):
-        stream.ack(job_id)
+    for job_id in take(fetcher, 1):
+        fetcher.ack(job_id)
     eventually(lambda: left(session) == ["b"])
     session.execute("DROP TRIGGER refusing")
     eventually(lambda: left(session) == [])
 
 
 def test_a_reason_that_the_server_refuses_becomes_another_one(
-    stream: Stream, jobs: JobTable, session: Session
+    fetcher: Fetcher, jobs: JobTable, session: Session
 ) -> None:
     session.execute(
         "CREATE TRIGGER refusing BEFORE UPDATE ON jobs FOR EACH ROW BEGIN "
@@ -301,26 +301,26 @@ def test_a_reason_that_the_server_refuses_becomes_another_one(
         (),
     )
     put(jobs, *"ab")
-    one, two = take(stream, 2)
-    stream.bury(one, "a bad one")
-    stream.ack(two)
+    one, two = take(fetcher, 2)
+    fetcher.bury(one, "a bad one")
+    fetcher.ack(two)
     eventually(lambda: left(session) == ["a"])
     reason = "SELECT reason FROM jobs WHERE job_status = 3"
     assert "worker's log" in eventually(lambda: session.value(reason))
 
 
 def test_acks_outlive_a_table_that_is_gone_for_a_moment(
-    stream: Stream, jobs: JobTable, session: Session
+    fetcher: Fetcher, jobs: JobTable, session: Session
 ) -> None:
     ids = put(jobs, *"abc")
-    take(stream, 3)
+    take(fetcher, 3)
     session.execute("RENAME TABLE jobs TO away")
     for job_id in ids:
-        stream.ack(job_id)
+        fetcher.ack(job_id)
     session.execute("RENAME TABLE away TO jobs")
     eventually(lambda: left(session) == [])
     put(jobs, "goes on")
-    take(stream, 1)
+    take(fetcher, 1)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from celery_mysqllock.jobs import JobTable, OrderKey, Stream, UniqueKey
+from celery_mysqllock.jobs import Fetcher, JobTable, OrderKey, UniqueKey
 from celery_mysqllock.jobs.job import pause_after
 from celery_mysqllock.mysql import Address, Session
 from tests.waiting import eventually
@@ -22,36 +22,36 @@ MOST = 3
 
 
 class Consuming:
-    """A stream, and who takes from it."""
+    """A fetcher and its consumer."""
 
     def __init__(self, url: str, claim_method: str, *, slots: int | None, window: int) -> None:
         self._url = url
         self._claim_method = claim_method
-        self._knocked = threading.Event()
-        self.stream = Stream(
+        self._notified = threading.Event()
+        self.fetcher = Fetcher(
             self._open,
             ME,
             claim_limit=64,
-            on_jobs=self._knocked.set,
-            on_dry=lambda: None,
+            on_jobs=self._notified.set,
+            on_drained=lambda: None,
             on_end=lambda: None,
             is_alone=lambda: True,
             max_deliveries=MOST,
         )
         if slots is not None:
-            self.stream.run_in(lambda: slots)
-        self.stream.set_window(window)
-        self.stream.start()
-        self.stream.consume(["q"])
+            self.fetcher.run_in(lambda: slots)
+        self.fetcher.set_window(window)
+        self.fetcher.start()
+        self.fetcher.consume(["q"])
 
     def _open(self) -> tuple[Session, JobTable]:
         own = Session(Address.parse(self._url)).open()
         return own, JobTable(own, claim_method=self._claim_method)
 
     def take(self) -> ClaimedJob:
-        while (job := self.stream.take()) is None:
-            assert self._knocked.wait(20)
-            self._knocked.clear()
+        while (job := self.fetcher.take()) is None:
+            assert self._notified.wait(20)
+            self._notified.clear()
         return job
 
 
@@ -68,7 +68,7 @@ def start(url: str, jobs: JobTable, claim_method: str) -> Iterator[Callable[...,
 
     yield start_one
     for one in started:
-        one.stream.close()
+        one.fetcher.close()
 
 
 def put(jobs: JobTable, *texts: str) -> list[int]:
@@ -104,7 +104,7 @@ def test_what_begins_later_counts_as_soon_as_it_has_run_for_a_moment(
     put(jobs, *"abc")
     consuming = start()
     taken = [consuming.take() for _ in range(3)]
-    consuming.stream.begin(taken[2].id)
+    consuming.fetcher.begin(taken[2].id)
     eventually(lambda: deliveries(session) == [1, 0, 1])
     assert columns(session, "started_at IS NULL") == [(0,), (1,), (0,)]
 
@@ -115,8 +115,8 @@ def test_what_is_given_back_in_order_was_not_delivered(
     put(jobs, *"abc")
     consuming = start(slots=2)
     for _ in range(3):
-        consuming.stream.release(consuming.take().id)
-    consuming.stream.close()
+        consuming.fetcher.release(consuming.take().id)
+    consuming.fetcher.close()
     expected = [(0, 0, 0, None)] * 3
     assert columns(session, "job_status, deliveries, recoveries, started_at") == expected
 
@@ -163,12 +163,12 @@ def test_a_job_that_fails_again_and_again_waits_longer_and_is_dead_at_last(
     for time in range(1, MOST + 1):
         job = consuming.take()
         assert (job.message, job.deliveries, job.is_redelivered) == ("fails", time - 1, time > 1)
-        consuming.stream.requeue(job.id, lambda: "It was the weather.")
+        consuming.fetcher.requeue(job.id, lambda: "It was the weather.")
         if time == MOST - 1:
             eventually(lambda: columns(session, "job_status, due_at IS NOT NULL")[0] == (2, 1))
-            assert consuming.stream.take() is None
+            assert consuming.fetcher.take() is None
             eventually(jobs.promote)
-            consuming.stream.look(["q"])
+            consuming.fetcher.look(["q"])
     # it frees its keys, and the next of its line goes
     assert consuming.take().message == "next"
     (dead,) = session.query("SELECT deliveries, unique_key, reason FROM jobs WHERE job_status = 3")
@@ -187,8 +187,8 @@ def test_one_that_may_have_killed_a_worker_begins_when_its_start_is_written_down
         assert job.is_started
         # and nobody beside it
         assert deliveries(session) == [1] + [0] * (3 - number)
-        assert consuming.stream.take() is None
-        consuming.stream.ack(job.id)
+        assert consuming.fetcher.take() is None
+        consuming.fetcher.ack(job.id)
     eventually(lambda: deliveries(session) == [])
 
 
@@ -209,12 +209,12 @@ def test_it_waits_for_a_place_where_it_runs_at_once(
     long = consuming.take()
     recovered(session, jobs, "suspect")
     put(jobs, "behind it")
-    consuming.stream.begin(long.id)
-    consuming.stream.look(["q"])
+    consuming.fetcher.begin(long.id)
+    consuming.fetcher.look(["q"])
     eventually(lambda: columns(session, "job_status") == [(1,)] * 3)
-    assert consuming.stream.take() is None
+    assert consuming.fetcher.take() is None
     assert deliveries(session) == [1, 0, 0]
-    consuming.stream.ack(long.id)
+    consuming.fetcher.ack(long.id)
     assert [consuming.take().message for _ in range(2)] == ["suspect", "behind it"]
 
 
@@ -234,13 +234,13 @@ def test_the_greatest_number_of_deliveries_is_no_end(
     session.execute("UPDATE jobs SET recoveries = 0 WHERE message = 'a'")
     consuming = start()
     job = consuming.take()
-    consuming.stream.ack(job.id)
+    consuming.fetcher.ack(job.id)
     job = consuming.take()
-    consuming.stream.requeue(job.id, lambda: "")
+    consuming.fetcher.requeue(job.id, lambda: "")
     job = consuming.take()
-    consuming.stream.begin(job.id)
-    consuming.stream.close(kept=[job.id])
-    consuming.stream.bury(job.id, "no")
+    consuming.fetcher.begin(job.id)
+    consuming.fetcher.close(still_running=[job.id])
+    consuming.fetcher.bury(job.id, "no")
     eventually(lambda: columns(session, "job_status") == [(3,), (3,)])
 
 

@@ -1,4 +1,4 @@
-"""How other threads tell the consuming one that there is something to deliver."""
+"""Wakes the consuming thread when another thread has something for it to deliver."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ if TYPE_CHECKING:
     from kombu.asynchronous.hub import Hub
 
 
-_IN_LOOPS: weakref.WeakSet[Doorway] = weakref.WeakSet()
+_IN_LOOPS: weakref.WeakSet[LoopWaker] = weakref.WeakSet()
 
 
 @worker_shutting_down.connect(weak=False)
 def end_waits(**_: Any) -> None:  # noqa: ANN401 - a signal's
-    """A worker is to end: its event loop would find out at its next timer only, seconds later."""
-    for doorway in list(_IN_LOOPS):
-        doorway.wake()
+    """Wake the event loop of a worker that is to end: its next timer may be seconds away."""
+    for waker in list(_IN_LOOPS):
+        waker.wake()
 
 
-class Doorway:
-    """Wakes whoever consumes: Celery's event loop, or a thread that waits in ``drain_events``."""
+class LoopWaker:
+    """Wakes Celery's event loop, or a thread that waits in ``drain_events``."""
 
     def __init__(self) -> None:
-        self._knocked = threading.Event()
+        self._notified = threading.Event()
         self._loop: Hub | None = None
         self._inside: socket.socket | None = None
         self._outside: socket.socket | None = None
 
-    def knock(self) -> None:
+    def notify(self) -> None:
         """There is something to deliver, or an error to raise. From any thread, never waits."""
-        self._knocked.set()
+        self._notified.set()
         self.wake()
 
     def wake(self) -> None:
-        """Have Celery's event loop look round. From any thread and any signal's handler."""
+        """Start another round of Celery's event loop. From any thread and any signal's handler."""
         outside = self._outside
         if outside is not None:
-            # full: it has been knocked; closed: nobody is there any more
+            # full: the loop wakes anyway; closed: there is no loop any more
             with contextlib.suppress(OSError):
                 outside.send(b"\0")
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait for a knock; False when none came in so many seconds."""
-        knocked = self._knocked.wait(timeout)
-        self._knocked.clear()
-        return knocked
+        """Wait for ``notify``; False when it was not called in so many seconds."""
+        notified = self._notified.wait(timeout)
+        self._notified.clear()
+        return notified
 
-    def join_loop(self, loop: Hub, deliver: Callable[[], None]) -> None:
-        """Have the event loop call ``deliver`` after each knock, in its own thread."""
+    def attach(self, loop: Hub, deliver: Callable[[], None]) -> None:
+        """Have the event loop call ``deliver`` after each ``notify``, in its own thread."""
         self._inside, self._outside = socket.socketpair()
         self._inside.settimeout(0)
         self._outside.settimeout(0)
         self._loop = loop
         _IN_LOOPS.add(self)
         loop.add_reader(self._inside, self._answer, deliver)
-        self.knock()
+        self.notify()
 
     def _answer(self, deliver: Callable[[], None]) -> None:
         if self._inside is not None:

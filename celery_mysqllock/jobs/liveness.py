@@ -1,4 +1,4 @@
-"""A consumer's identity and its sign of life: a named lock that the server frees when it dies."""
+"""A consumer's identity and sign of life: a named lock that the server frees when it dies."""
 
 from __future__ import annotations
 
@@ -33,23 +33,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a consumer waits in the server's line to become the sweeper; the wait is also what
-# keeps its session alive, and what a network that has gone quiet hides the loss for.
+# Seconds of one wait for the sweeper's lock. The wait also keeps the session alive, and a network
+# that has gone quiet hides the loss of the session for as long.
 _IN_LINE = 10
-# Seconds that the server may take to notice that an earlier session of this identity has ended.
+# Seconds that the server may need to notice that an earlier session of this identity has ended.
 _TAKE_OVER = 10
-# Seconds between two attempts to open a session again. Less than the grace after which the sweeper
+# Seconds between two attempts to open a session again: less than the grace after which the sweeper
 # gives the claims of a dead consumer back.
 _RETRY = 0.5
 
 
-class Consumer:
-    """One consumer of the job table.
+class Liveness:
+    """Shows that one consumer of the job table is alive.
 
-    While it lives it holds the named lock ``~<table>:consumer:<identity>`` on a session of its own.
-    When it dies, whatever the cause, the server frees the lock, and the sweeper gives its claims
-    back. A thread keeps the session alive and waits in line to be the sweeper: a thread,
-    since the worker's event loop stands still while a task runs in the solo pool.
+    While the consumer lives, a session of its own holds the named lock
+    ``~<table>:consumer:<identity>``. When it dies, whatever the cause, the server frees the lock,
+    and the sweeper gives its claims back. A thread keeps the session alive and waits to become the
+    sweeper. It is a thread because the worker's event loop stands still while a task runs in the
+    solo pool.
 
     A lost session is opened again at once, so that what its worker is running stays its own while
     Celery reconnects.
@@ -91,14 +92,14 @@ class Consumer:
         self._warnings = RepeatedWarnings(logger)
 
     def start(self) -> None:
-        """Take the liveness lock and begin to wait in line for the sweeping.
+        """Take the liveness lock and begin to wait for the sweeper's lock.
 
         Raises:
             CannotConnect, LoginRefused: There is no session to hold it.
-            LockError: Somebody holds the lock of this identity.
+            LockError: Another session holds the lock of this identity.
         """
         self._take_lock()
-        start_thread(self._live, "mysqllock-consumer", self._crash)
+        start_thread(self._live, "mysqllock-liveness", self._crash)
 
     def _take_lock(self) -> None:
         self._session.open()
@@ -119,7 +120,7 @@ class Consumer:
         except ConnectionLost:
             raise
         except DatabaseError as error:
-            # it consumes all the same, and only people do not see it
+            # it consumes all the same; only operators do not see it
             logger.warning("The consumer is not on the list of consumers: %s", error)
 
     def show_queues(self, queues: Iterable[str], session: Session) -> None:
@@ -136,9 +137,10 @@ class Consumer:
         """End the session, which frees the liveness lock. Settle every claim before.
 
         Args:
-            session: A session to end it with, and to take it off the list of consumers; without
-                one the sweeper does so, after its grace. The server does not notice for seconds
-                that who waits in a line has hung up, and might make it the sweeper.
+            session: A session to kill its own one with, and to take it off the list of consumers;
+                without one the sweeper does so, after its grace. The server does not notice for
+                seconds that a client which waits for a lock has hung up, and might give it the
+                sweeper's lock.
         """
         self._stopped.set()
         try:
@@ -175,7 +177,7 @@ class Consumer:
         self._on_lost(ConnectionLost(f"The consumer has ended with an error: {error!r}"))
 
     def _keep_companion(self) -> None:
-        """Keep the connection's main session alive, which may rest for as long as nothing comes."""
+        """Keep the connection's main session alive, which is idle while nothing comes."""
         if self._companion is not None and self._companion.is_open:
             try:
                 self._companion.stay_alive()
@@ -211,6 +213,6 @@ class Consumer:
             raise
         except MySQLLockError as error:
             self._warnings.warn("The housekeeping of the job table failed: %s", error)
-            # the next in line may be able to: this one's user may lack a privilege
+            # another consumer may be able to: this one's user may lack a privilege
             release_lock(self._session, self._names.sweeper)
             self._stopped.wait(1.0)

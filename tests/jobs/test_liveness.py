@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.jobs import Consumer, JobTable, LockNames, Migrations, Sweeper
+from celery_mysqllock.jobs import JobTable, Liveness, LockNames, Migrations, Sweeper
 from celery_mysqllock.mysql import Address, Session, free_among
 from celery_mysqllock.settings import BrokerSettings
 from tests.waiting import eventually
@@ -26,7 +26,7 @@ CLAIM_AND_HANG = """
 import os, threading
 from celery_mysqllock.jobs import JobTable
 from celery_mysqllock.mysql import Address, Session
-from tests.jobs.test_consumer import new_consumer
+from tests.jobs.test_liveness import new_consumer
 consumer = new_consumer(os.environ["URL"], lambda error: None)
 consumer.start()
 session = Session(Address.parse(os.environ["URL"])).open()
@@ -35,13 +35,13 @@ threading.Event().wait()
 """
 
 
-def new_consumer(url: str, on_lost: Callable[[MySQLLockError], None]) -> Consumer:
+def new_consumer(url: str, on_lost: Callable[[MySQLLockError], None]) -> Liveness:
     address = Address.parse(url)
     settings = BrokerSettings(recovery_grace=1.0, polling_interval=0.2)
     with Session(address) as session:
         names = LockNames.of(session, "jobs")
     sweeper = Sweeper(settings, names)
-    return Consumer(
+    return Liveness(
         address,
         session_timeout=30,
         names=names,
@@ -51,10 +51,10 @@ def new_consumer(url: str, on_lost: Callable[[MySQLLockError], None]) -> Consume
 
 
 @pytest.fixture
-def start(url: str) -> Iterator[Callable[[], tuple[Consumer, threading.Event]]]:
+def start(url: str) -> Iterator[Callable[[], tuple[Liveness, threading.Event]]]:
     consumers = []
 
-    def start_one() -> tuple[Consumer, threading.Event]:
+    def start_one() -> tuple[Liveness, threading.Event]:
         lost = threading.Event()
         consumer = new_consumer(url, lambda _: lost.set())
         consumer.start()
@@ -67,7 +67,7 @@ def start(url: str) -> Iterator[Callable[[], tuple[Consumer, threading.Event]]]:
 
 
 def test_the_jobs_of_a_killed_process_go_back_to_the_queue(
-    session: Session, url: str, start: Callable[[], tuple[Consumer, threading.Event]]
+    session: Session, url: str, start: Callable[[], tuple[Liveness, threading.Event]]
 ) -> None:
     Migrations(session).apply()
     jobs = JobTable(session)
@@ -90,7 +90,7 @@ def test_the_jobs_of_a_killed_process_go_back_to_the_queue(
 
 
 def test_a_living_consumer_keeps_its_jobs(
-    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+    session: Session, start: Callable[[], tuple[Liveness, threading.Event]]
 ) -> None:
     Migrations(session).apply()
     jobs = JobTable(session)
@@ -105,7 +105,7 @@ def test_a_living_consumer_keeps_its_jobs(
 
 
 def test_a_stopped_consumer_frees_its_lock(
-    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+    session: Session, start: Callable[[], tuple[Liveness, threading.Event]]
 ) -> None:
     Migrations(session).apply()
     consumer, lost = start()
@@ -117,7 +117,7 @@ def test_a_stopped_consumer_frees_its_lock(
 
 
 def test_a_consumer_whose_session_is_killed_learns_it(
-    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+    session: Session, start: Callable[[], tuple[Liveness, threading.Event]]
 ) -> None:
     Migrations(session).apply()
     consumer, lost = start()
@@ -130,7 +130,7 @@ def test_a_consumer_whose_session_is_killed_learns_it(
 
 
 def test_a_consumer_whose_session_is_killed_takes_its_lock_again(
-    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+    session: Session, start: Callable[[], tuple[Liveness, threading.Event]]
 ) -> None:
     Migrations(session).apply()
     consumer, lost = start()
@@ -143,7 +143,7 @@ def test_a_consumer_whose_session_is_killed_takes_its_lock_again(
 
 
 def test_a_consumer_is_on_the_list_again_with_its_queues_after_it_was_taken_for_dead(
-    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+    session: Session, start: Callable[[], tuple[Liveness, threading.Event]]
 ) -> None:
     Migrations(session).apply()
     consumer, lost = start()
@@ -159,7 +159,7 @@ def test_a_consumer_is_on_the_list_again_with_its_queues_after_it_was_taken_for_
 
 
 def test_a_consumer_that_stops_is_off_the_list(
-    session: Session, start: Callable[[], tuple[Consumer, threading.Event]]
+    session: Session, start: Callable[[], tuple[Liveness, threading.Event]]
 ) -> None:
     Migrations(session).apply()
     consumer, _ = start()
@@ -170,7 +170,7 @@ def test_a_consumer_that_stops_is_off_the_list(
 def test_a_consumer_that_may_not_do_the_housekeeping_leaves_it_to_the_next(
     session: Session,
     url: str,
-    start: Callable[[], tuple[Consumer, threading.Event]],
+    start: Callable[[], tuple[Liveness, threading.Event]],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

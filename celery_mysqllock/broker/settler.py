@@ -1,0 +1,81 @@
+"""Settles claimed jobs: with the transactions of a fetcher, or at once where there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from celery_mysqllock.jobs.job import Aside, given_back, worn_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery_mysqllock.jobs import JobTable
+
+
+class Settler(Protocol):
+    """What becomes of a claimed job; ``jobs.Fetcher`` and ``TableSettler`` do it.
+
+    Each raises ConnectionLost when the connection is gone and the job went back.
+    """
+
+    def ack(self, job_id: int) -> None:
+        """The job is done."""
+
+    def release(self, job_id: int) -> None:
+        """The job goes back to its queue at once, and its delivery does not count."""
+
+    def requeue(self, job_id: int, why: Callable[[], str], *, deliveries: int) -> None:
+        """The job has failed and goes back, after a pause that grows; or is dead after too often.
+
+        Args:
+            job_id: The job's id.
+            why: Tells the reason for that, in the latter case.
+            deliveries: How often it has begun to run before, as far as its message tells.
+        """
+
+    def defer(self, job_id: int, seconds: float, *, is_unknown: bool = False) -> None:
+        """The job goes back to its queue after so many seconds; as in ``Aside``."""
+
+    def bury(self, job_id: int, reason: str) -> None:
+        """The job is dead, for this reason."""
+
+    def explain(self, job_id: int, reason: str) -> None:
+        """Give a job that was buried a better reason."""
+
+
+class TableSettler:
+    """Settles jobs that were claimed without a fetcher, each in a transaction of its own.
+
+    Args:
+        jobs: The job table.
+        owner: The consumer's identity.
+        max_deliveries: How often a job may be given back before it is dead; 0 for no limit.
+    """
+
+    def __init__(self, jobs: JobTable, owner: str, max_deliveries: int) -> None:
+        self._jobs = jobs
+        self._owner = owner
+        self._max_deliveries = max_deliveries
+
+    def ack(self, job_id: int) -> None:
+        """As in ``Settler``, like all that follow."""
+        self._jobs.ack([job_id], self._owner)
+
+    def release(self, job_id: int) -> None:  # noqa: D102
+        self.defer(job_id, 0.0)
+
+    def requeue(self, job_id: int, why: Callable[[], str], *, deliveries: int) -> None:  # noqa: D102
+        aside = given_back(job_id, deliveries + 1, self._max_deliveries)
+        if aside is None:
+            self.bury(job_id, worn_out(self._max_deliveries, why()))
+        else:
+            self._jobs.put_aside(aside, self._owner)
+
+    def defer(self, job_id: int, seconds: float, *, is_unknown: bool = False) -> None:  # noqa: D102
+        self._jobs.put_aside(Aside(job_id, seconds, is_unknown=is_unknown), self._owner)
+
+    def bury(self, job_id: int, reason: str) -> None:  # noqa: D102
+        self._jobs.bury(job_id, self._owner, reason)
+
+    def explain(self, job_id: int, reason: str) -> None:  # noqa: D102
+        self.bury(job_id, reason)
