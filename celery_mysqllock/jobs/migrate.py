@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -199,17 +200,22 @@ class Migrations:
             LockTimeout: Another process has been migrating for 60 seconds.
             TransientError: A transaction has kept the table to itself for longer than a minute.
         """
+        with self._alone(), changing(self._session):
+            pending = self.pending()
+            if any(step.name == "namespace" for step in pending):
+                self._check_unused()
+            for step in pending:
+                self._take(step)
+            return pending
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from migrating the table."""
         name = self._names.migrate
         if not get_lock(self._session, name, _WAIT):
             raise LockTimeout(f"Another process has been migrating {self._table} for {_WAIT} s.")
         try:
-            with changing(self._session):
-                pending = self.pending()
-                if any(step.name == "namespace" for step in pending):
-                    self._check_unused()
-                for step in pending:
-                    self._take(step)
-                return pending
+            yield
         finally:
             release_lock(self._session, name)
 
@@ -272,12 +278,18 @@ class Migrations:
     def check(self) -> None:
         """Make sure that this release works with the table.
 
+        While another process makes or adopts the table, wait for it, at most 60 seconds.
+
         Raises:
             TableMissing: There is none.
             TableMismatch: It is too old or too new, of another namespace, or no job table; the
                 message says what to do.
+            LockTimeout: Another process has been migrating it for 60 seconds.
         """
         found = self._look()
+        if found is not None and found.version == UNFINISHED:
+            with self._alone():
+                found = self._look()
         if found is None:
             raise TableMissing(
                 f"There is no table {self._table} in {self._session.address}. Make it with "

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.exceptions import MissingPrivilege, TableMismatch, TableMissing
-from celery_mysqllock.jobs import JobTable, Migrations
+from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, TableMismatch, TableMissing
+from celery_mysqllock.jobs import JobTable, LockNames, Migrations
 from celery_mysqllock.jobs.schema import NEWEST, OLDEST
-from celery_mysqllock.mysql import Address, Session
+from celery_mysqllock.mysql import Address, Session, get_lock, release_lock
 from tests.jobs.schemas import make_schema_8
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,6 +130,33 @@ def test_two_that_migrate_at_once_do_it_once(url: str) -> None:
     for thread in threads:
         thread.join()
     assert sorted(map(bool, done)) == [False, False, False, True]
+
+
+def test_who_checks_waits_for_who_makes_the_table(session: Session, url: str) -> None:
+    begun = session.execute(f"{ORIGINAL} COMMENT = 'celery-mysqllock schema 1'")
+    assert begun == 0
+    name = LockNames.of(session, "jobs").migrate
+    assert get_lock(session, name, 0)
+    errors: list[Exception] = []
+
+    def check() -> None:
+        with Session(Address.parse(url)) as other:
+            try:
+                Migrations(other).check()
+            except DatabaseError as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=check)
+    thread.start()
+    waiting = (
+        "SELECT COUNT(*) FROM information_schema.processlist"
+        " WHERE db = DATABASE() AND info LIKE '%GET_LOCK%' AND id <> CONNECTION_ID()"
+    )
+    eventually(lambda: session.value(waiting), 30, "it waits")
+    Migrations(session).apply()
+    release_lock(session, name)
+    thread.join()
+    assert errors == []
 
 
 def test_a_user_who_may_not_create_is_told_so(session: Session, url: str) -> None:
