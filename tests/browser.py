@@ -1,4 +1,4 @@
-"""A headless Chromium that looks at pages, also as somebody who has signed in."""
+"""A headless Chromium that opens pages, also those of a user who has signed in."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_PATIENCE = 120.0  # seconds for the browser to start and look
+_TIMEOUT = 120.0  # seconds for the browser to start and show a page
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -26,7 +26,7 @@ def find_browser() -> str | None:
 
 
 def look(url: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Have a browser open a page; its stderr holds what it says to its console.
+    """Open a page in a browser; stderr contains the messages of its console.
 
     Args:
         url: The page.
@@ -42,7 +42,7 @@ def look(url: str, *options: str) -> subprocess.CompletedProcess[str]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
         )
 
 
@@ -54,13 +54,17 @@ def photograph(url: str, path: Path, size: tuple[int, int], *options: str) -> No
 
 @contextmanager
 def signed_in(url: str, token: str) -> Iterator[str]:
-    """The same site as somebody sees it who has the token; for GET only."""
+    """Sign in, and yield the URL of a proxy that shows the site as that user sees it; GET only."""
     host = urlsplit(url).netloc
+    entering = HTTPConnection(host, timeout=30)
+    entering.request("POST", "/sign-in", urlencode({"token": token}))
+    cookie = entering.getresponse().headers["Set-Cookie"].partition(";")[0]
+    entering.close()
 
     class Forward(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             connection = HTTPConnection(host, timeout=30)
-            connection.request("GET", self.path, headers={"X-Mysqllock-Token": token})
+            connection.request("GET", self.path, headers={"Cookie": cookie})
             answer = connection.getresponse()
             body = answer.read()
             self.send_response(answer.status)

@@ -51,6 +51,15 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
     assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in PAGES)
 
 
+def test_every_picture_is_on_a_page_and_small() -> None:
+    shown = {target for page in PAGES for is_picture, _, target in _links(page) if is_picture}
+    pictures = {path.resolve() for path in (DOCS / "pictures").iterdir()}
+    on_the_readme = {(DOCS / "pictures" / "overview.svg").resolve()}
+    assert pictures == shown | on_the_readme
+    for path in pictures:
+        assert path.stat().st_size < 64 * 1024, f"{path} is large: make pictures compresses it"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_a_page_has_one_title(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
