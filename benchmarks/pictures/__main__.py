@@ -21,7 +21,7 @@ from rich.console import Console
 from benchmarks.pictures.fleet import busy_fleet
 from benchmarks.programs import Programs
 from celery_mysqllock.cli.frame import frame
-from celery_mysqllock.cli.overview import Watch
+from celery_mysqllock.cli.overview import OverviewReader
 from celery_mysqllock.jobs import JobStatus, Selection
 from devserver import DevServer
 from devserver.choice import choose
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _draw_top(deployment: Deployment, path: Path) -> None:
-    watch = Watch(deployment)
+    reader = OverviewReader(deployment)
     console = Console(
         record=True,
         file=io.StringIO(),
@@ -78,8 +78,8 @@ def _draw_top(deployment: Deployment, path: Path) -> None:
         color_system="truecolor",
         highlight=False,
     )
-    console.print(frame(watch.read(), height=_HEIGHT))
-    watch.close()
+    console.print(frame(reader.read(), height=_HEIGHT))
+    reader.close()
     picture = console.export_svg(title="mysqllock top")
     # nothing is loaded from elsewhere: any monospaced font will do
     path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL), "utf-8")

@@ -6,20 +6,18 @@ from pathlib import Path
 
 import click
 
-from celery_mysqllock.cli import arguments
+from celery_mysqllock.cli.process import hide_passwords, settle_in
 
-arguments.hide_passwords()  # before the rest is loaded, which takes a moment
+hide_passwords()  # before the rest is loaded, which takes a moment
 
 from celery_mysqllock.cli.consumers import consumers
 from celery_mysqllock.cli.deployment import URL_VARIABLE, choose_url, find_deployment
 from celery_mysqllock.cli.doctor import doctor
-from celery_mysqllock.cli.groups import Group
+from celery_mysqllock.cli.errors import ErrorGroup, speak_plainly
 from celery_mysqllock.cli.jobs import jobs
 from celery_mysqllock.cli.locks import locks
 from celery_mysqllock.cli.metrics import metrics
 from celery_mysqllock.cli.migrate import migrate
-from celery_mysqllock.cli.one_line import speak_plainly
-from celery_mysqllock.cli.process import settle_in
 from celery_mysqllock.cli.queues import queues
 from celery_mysqllock.cli.run import run
 from celery_mysqllock.cli.stats import stats
@@ -29,7 +27,7 @@ from celery_mysqllock.cli.web import web
 speak_plainly()
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=ErrorGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-A", "--app", help="The Celery app, as for the celery command.")
 @click.option("--url", envvar=URL_VARIABLE, help="mysql://user:password@host:3306/database")
 @click.option(

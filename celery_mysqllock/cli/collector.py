@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from celery_mysqllock.cli.overview import Watch
+from celery_mysqllock.cli.overview import OverviewReader
 from celery_mysqllock.exceptions import MySQLLockError
 from celery_mysqllock.jobs import JobStatus
 
@@ -42,7 +42,7 @@ class FleetCollector(Collector):
         on_error: Callable[[MySQLLockError], object],
     ) -> None:
         # a gauge that stops at a limit would be wrong
-        self._watch = Watch(deployment, rows=0, count_limit=None)
+        self._reader = OverviewReader(deployment, rows=0, count_limit=None)
         self._idle = IdleFilter(idle_after)
         self._on_error = on_error
 
@@ -54,7 +54,7 @@ class FleetCollector(Collector):
         """Read the fleet and yield all metrics."""
         overview = None
         try:
-            overview = self._idle.apply(self._watch.read())
+            overview = self._idle.apply(self._reader.read())
         except MySQLLockError as error:
             self._on_error(error)
         yield _gauge("mysqllock_up", "Whether the job table could be read.", overview is not None)
@@ -69,7 +69,7 @@ class FleetCollector(Collector):
 
     def close(self) -> None:
         """Close the sessions with the server."""
-        self._watch.close()
+        self._reader.close()
 
 
 class IdleFilter:

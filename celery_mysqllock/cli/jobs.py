@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from celery_mysqllock.cli.groups import Listing
-from celery_mysqllock.cli.selecting import selection_options
+from celery_mysqllock.cli.parameters import ListGroup, selection_options
 from celery_mysqllock.cli.tables import (
     echo,
     json_option,
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.jobs import Inspection, Job
 
 
-@click.group(cls=Listing)
+@click.group(cls=ListGroup)
 def jobs() -> None:
     """Look at jobs, retry dead ones, discard and move them.
 

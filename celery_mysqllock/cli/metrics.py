@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from celery_mysqllock.cli.selecting import Duration
+from celery_mysqllock.cli.parameters import Duration
 from celery_mysqllock.cli.serving import (
     HostCheck,
     host_option,

@@ -78,10 +78,10 @@ class Overview:
         return sum(getattr(queue, status.value) for queue in self.queues)
 
 
-class Watch:
-    """Reads overviews over sessions that stay open, and opens others when these are lost.
+class OverviewReader:
+    """Reads overviews over sessions that stay open, and opens new ones when they are lost.
 
-    For any thread: one reads, and the others wait for it.
+    Thread-safe: one thread reads, and the others wait for its result.
 
     Args:
         deployment: What is read.

@@ -1,13 +1,16 @@
-"""What a command is as a process: its standard streams may be closed, and it may be process 1."""
+"""The process of a command: its standard streams, its signals, and its arguments in ``ps``."""
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
+import re
 import select
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from celery_mysqllock.cli.visible import visible_lines
@@ -21,11 +24,14 @@ ENDING = (
     *(signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2),
 )
 _STDOUT, _STDERR = 1, 2
+_PASSWORD = re.compile(rb"(mysql://[^:@/\0]*:)([^\0]*)(?=@)")
+# Fields 48 and 49 of proc_pid_stat(5), counted from the third, which is the first behind the name.
+_ARG_START, _ARG_END = 45, 46
 
 
 def settle_in() -> None:
-    """Be a process that a closed stream or being process 1 does no harm; to be called first."""
-    _hold_numbers()
+    """Prepare for closed standard streams and for being process 1; call this first."""
+    _reserve_descriptors()
     if sys.stderr is sys.__stderr__ and sys.stderr is not None:
         sys.stderr = _VisibleText(
             io.BufferedWriter(_Stderr()),
@@ -38,10 +44,26 @@ def settle_in() -> None:
     end_as_process_1()
 
 
-def end_as_process_1() -> None:
-    """Have signals end process 1 too, for which the kernel ignores those that nobody handles.
+def hide_passwords() -> None:
+    """Overwrite the passwords of URLs in this process's arguments, as ``ps`` shows them.
 
-    The exit code is 128 and the signal's number. What is ignored on purpose, or handled, stays so.
+    The kernel reads them from the process's own memory. Python's copy, ``sys.argv``, stays as it
+    is. Does nothing on systems other than Linux.
+    """
+    with suppress(OSError, ValueError, IndexError):  # not Linux, or no /proc
+        # pid (name) state ..., and the name may hold anything
+        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+        start, end = int(fields[_ARG_START]), int(fields[_ARG_END])
+        if not start < end:
+            return
+        for found in _PASSWORD.finditer(ctypes.string_at(start, end - start)):
+            ctypes.memset(start + found.start(2), ord("*"), len(found[2]))
+
+
+def end_as_process_1() -> None:
+    """Make signals end process 1 too, for which the kernel ignores those without a handler.
+
+    The exit code is 128 plus the signal's number. Signals that are ignored or handled stay so.
     """
     if os.getpid() != 1:
         return
@@ -51,11 +73,11 @@ def end_as_process_1() -> None:
 
 
 def say(text: str, patience: float) -> None:
-    """Write one line to stderr, unless it is closed, or full and read by nobody.
+    """Write one line to stderr, unless it is closed, or full and not read.
 
     Args:
         text: The line.
-        patience: Seconds to wait for somebody to read what was written before.
+        patience: Seconds to wait until earlier output has been read.
     """
     if sys.stderr is None:
         return
@@ -69,16 +91,16 @@ def say(text: str, patience: float) -> None:
 
 
 def leave_stdout() -> None:
-    """Write nothing more to stdout, nor what is left in its buffer: it takes nothing."""
+    """Discard what is written to stdout from now on, and its buffer, since writes to it fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, _STDOUT)
     os.close(nowhere)
 
 
-def _hold_numbers() -> None:
-    """Open the standard streams that are closed, so that no socket gets their numbers.
+def _reserve_descriptors() -> None:
+    """Open closed standard streams on /dev/null, so that no socket gets their descriptors.
 
-    What this process starts has them closed, as it was asked for.
+    Child processes have them closed as before.
     """
     for number in range(_STDERR + 1):
         try:
@@ -90,7 +112,7 @@ def _hold_numbers() -> None:
 
 
 class _VisibleText(io.TextIOWrapper):
-    """Text in which nothing acts on a terminal: errors tell of names that others have given."""
+    """Text without terminal escapes: errors may quote names from other programs."""
 
     def write(self, text: str, /) -> int:
         super().write(visible_lines(text))
@@ -99,7 +121,7 @@ class _VisibleText(io.TextIOWrapper):
 
 
 class _Stderr(io.RawIOBase):
-    """Stderr as a file that takes whatever it is given: its errors are none of the command."""
+    """Stderr as a file whose errors are ignored: a command must not fail because of them."""
 
     def fileno(self) -> int:
         return _STDERR

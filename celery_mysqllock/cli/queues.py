@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from celery_mysqllock.cli.groups import Listing
+from celery_mysqllock.cli.parameters import ListGroup
 from celery_mysqllock.cli.tables import (
     echo,
     json_option,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.jobs import QueueStatus
 
 
-@click.group(cls=Listing)
+@click.group(cls=ListGroup)
 def queues() -> None:
     """Look at queues, pause and resume, purge, move and delete them.
 

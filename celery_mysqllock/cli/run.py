@@ -1,4 +1,4 @@
-"""``run``: flock(1) across hosts, a command that runs while a named lock is held."""
+"""``run``: flock(1) across hosts; runs a command while a named lock is held."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from celery_mysqllock.cli.deployment import URL_VARIABLE
-from celery_mysqllock.cli.guard import Command, Guard, say
-from celery_mysqllock.cli.numbers import Seconds
+from celery_mysqllock.cli.guard import Command, GuardedCommand, say
+from celery_mysqllock.cli.parameters import Seconds
 from celery_mysqllock.exceptions import (
     DatabaseError,
     LockLost,
@@ -31,32 +31,32 @@ _GRACE = 5.0
 
 
 class BehindDashes(click.Command):
-    """A command whose last argument, ``command``, is all that stands behind ``--``."""
+    """A click command whose last argument, ``command``, is everything after ``--``."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        """Read the options before ``--``; what is behind it belongs to the command."""
+        """Parse the options before ``--``; the rest belongs to the command."""
         dashes = args.index("--") if "--" in args else len(args)
         rest = super().parse_args(context, args[:dashes])
         context.params["command"] = tuple(args[dashes + 1 :])
         if not context.params["command"]:
-            raise click.UsageError("Put '--' and the command behind the name.", context)
+            raise click.UsageError("Put '--' and the command after the name.", context)
         return rest
 
     def collect_usage_pieces(self, context: click.Context) -> list[str]:
-        """What follows the command's name in the first line of its help."""
+        """The arguments in the first line of the help."""
         return [*super().collect_usage_pieces(context), "-- COMMAND [ARGUMENT]..."]
 
 
 @click.command(cls=BehindDashes)
 @click.argument("name")
-@click.option("-w", "--wait", type=Seconds(), help="Seconds to wait; for ever if not.")
+@click.option("-w", "--wait", type=Seconds(), help="Seconds to wait; for ever by default.")
 @click.option("-n", "--nonblock", is_flag=True, help="Do not wait.")
 @click.option(
     *("-E", "--conflict-exit-code"),
     type=click.IntRange(0, 255),
     default=1,
     show_default=True,
-    help="Exit code when somebody else holds the lock for the whole wait.",
+    help="Exit code if the lock is held elsewhere for the whole wait.",
 )
 @click.option(
     "--grace",
@@ -65,7 +65,7 @@ class BehindDashes(click.Command):
     show_default=True,
     help="Seconds from SIGTERM to SIGKILL when the lock is lost.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of a conflict.")
+@click.option("-q", "--quiet", is_flag=True, help="Report no conflict.")
 @click.pass_obj
 def run(  # noqa: PLR0913 - its options
     deployment: Deployment,
@@ -82,17 +82,17 @@ def run(  # noqa: PLR0913 - its options
 
     The lock is <namespace>:NAME, as for MySQLLock(NAME); a task's is task:<key>.
 
-    The exit code is the command's, 128 and the signal's number when a signal has ended it, 127
-    when it is not found and 126 when it cannot run. It is 1 (or -E) when somebody else holds the
-    lock, 69 when the lock cannot be asked for, and 75 when it was lost while the command ran,
-    which is then ended: SIGTERM, and SIGKILL after the grace. Signals are passed on. The command's
-    environment has no MYSQLLOCK_URL: the password is none of its business.
+    The exit code is the command's, 128 plus the signal's number if a signal ended it, 127 if it is
+    not found and 126 if it cannot run. It is 1 (or -E) if the lock is held elsewhere, 69 if the
+    server cannot be asked for it, and 75 if it was lost while the command ran; the command is then
+    ended with SIGTERM, and SIGKILL after the grace. Signals are passed on to the command. Its
+    environment does not contain MYSQLLOCK_URL, and so not the password.
     """
     if nonblock and wait is not None:
         raise click.UsageError("-n and -w exclude each other.")
     if not sys.platform.startswith("linux"):
         raise click.UsageError("run works on Linux only.")
-    # what is logged of a loss is said here
+    # losses are reported here and need not be logged
     logging.getLogger("celery_mysqllock").addHandler(logging.NullHandler())
     try:
         code = _run(deployment.locks, name, 0 if nonblock else wait, command, grace)
@@ -101,7 +101,7 @@ def run(  # noqa: PLR0913 - its options
             say(str(conflict))
         code = conflict_exit_code
     except LockLost:
-        code = _LOST  # it was said when it happened
+        code = _LOST  # it was reported when it happened
     except MySQLLockError as error:
         say(str(error))
         code = _UNAVAILABLE
@@ -114,17 +114,17 @@ def _run(
     """Run the command under the lock; its exit code.
 
     Raises:
-        LockTimeout: Somebody else holds the lock.
+        LockTimeout: The lock is held elsewhere.
         LockLost: It was lost, and the command ended.
-        MySQLLockError: The lock cannot be asked for.
+        MySQLLockError: The server cannot be asked for the lock.
     """
-    os.environ.pop(URL_VARIABLE, None)  # which Python takes out of C's environment too
-    guard = Guard(Command(words, grace, min(grace, settings.session_timeout / 3)))
+    os.environ.pop(URL_VARIABLE, None)  # from C's environment too
+    guarded = GuardedCommand(Command(words, grace, min(grace, settings.session_timeout / 3)))
 
     def end_command(_: MySQLLock) -> None:
-        # first, so that it is said before this process ends; it waits for nobody
+        # first, because this process ends soon; without waiting
         say(f"the lock {lock.name!r} is lost, and the command is ended.", patience=0)
-        guard.end_command()
+        guarded.end_command()
 
     lock = MySQLLock(
         name,
@@ -138,9 +138,9 @@ def _run(
     try:
         session = _take(lock, wait)
     except BaseException:
-        guard.dismiss()
+        guarded.dismiss()
         raise
-    code = guard.run(session)
+    code = guarded.run(session)
     lock.release()
     return code
 

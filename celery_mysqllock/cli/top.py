@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.live import Live
 
 from celery_mysqllock.cli.frame import frame
-from celery_mysqllock.cli.numbers import Seconds
-from celery_mysqllock.cli.overview import Watch
+from celery_mysqllock.cli.overview import OverviewReader
+from celery_mysqllock.cli.parameters import Seconds
 from celery_mysqllock.exceptions import MySQLLockError
 
 if TYPE_CHECKING:
@@ -45,19 +45,19 @@ def top(deployment: Deployment, *, interval: float, once: bool) -> None:
 
     Also the server's health. When the server is lost it says so, and goes on when it is back.
     """
-    watch, console = Watch(deployment), Console(highlight=False)
+    reader, console = OverviewReader(deployment), Console(highlight=False)
     if once:
-        _print(console, watch.read())
-        watch.close()
+        _print(console, reader.read())
+        reader.close()
         return
     if not (sys.stdin.isatty() and console.is_terminal):
         raise click.UsageError("This is no terminal; with --once it prints one frame.")
     with _quiet_end(), _keys() as keys:
         # once before the screen is taken: what will never work is an error message
-        overview = watch.read()
+        overview = reader.read()
         with Live(console=console, screen=True, auto_refresh=False) as live:
-            _go_on(watch, live, keys, overview, interval)
-    watch.close()
+            _run(reader, live, keys, overview, interval)
+    reader.close()
 
 
 def _print(console: Console, overview: Overview) -> None:
@@ -67,7 +67,9 @@ def _print(console: Console, overview: Overview) -> None:
         click.echo(line.rstrip())
 
 
-def _go_on(watch: Watch, live: Live, keys: int, overview: Overview, interval: float) -> None:
+def _run(
+    reader: OverviewReader, live: Live, keys: int, overview: Overview, interval: float
+) -> None:
     problem: str | None = None
     while True:
         height = live.console.height
@@ -75,7 +77,7 @@ def _go_on(watch: Watch, live: Live, keys: int, overview: Overview, interval: fl
         if _is_quit(keys, interval):
             return
         try:
-            overview, problem = watch.read(), None
+            overview, problem = reader.read(), None
         except MySQLLockError as error:
             problem = _in_one_line(error)
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from celery_mysqllock.cli.checks.check import Level, Target
 from celery_mysqllock.cli.checks.connection import check_proxy
-from celery_mysqllock.cli.checks.examined import Examined
-from celery_mysqllock.cli.checks.finding import Level
-from celery_mysqllock.cli.checks.locking import check_cluster
+from celery_mysqllock.cli.checks.locks import check_cluster
 from celery_mysqllock.cli.checks.privileges import granted_on
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
@@ -296,8 +295,8 @@ class _Session:
     value = query
 
 
-def examined(session: _Session, *, allow: bool = False, **variables: str) -> Examined:
-    return Examined(
+def examined(session: _Session, *, allow: bool = False, **variables: str) -> Target:
+    return Target(
         cast("Session", session),
         "jobs",
         creates_table=False,

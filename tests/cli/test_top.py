@@ -18,7 +18,7 @@ import pytest
 
 from celery_mysqllock import MySQLLock
 from celery_mysqllock.cli.deployment import Deployment
-from celery_mysqllock.cli.overview import Watch
+from celery_mysqllock.cli.overview import OverviewReader
 from celery_mysqllock.mysql import Address, Session
 from tests.cli.conftest import PROGRAM
 from tests.cli.fleet import NAME, fleet
@@ -181,7 +181,7 @@ def test_a_look_asks_the_server_little_however_much_there_is(session: Session) -
 
     def asked() -> int:
         before = questions()
-        watch.read()
+        reader.read()
         return questions() - before - 1
 
     def held(overview: Overview) -> int:
@@ -193,12 +193,12 @@ def test_a_look_asks_the_server_little_however_much_there_is(session: Session) -
     with fleet(session), MySQLLock("one", url=url), MySQLLock("two", url=url):
         for job_status in (0, 2, 3):
             session.execute(_INSERT, (job_status,))
-        watch = Watch(Deployment(url=url), rows=3)
-        overview = eventually(lambda: found if held(found := watch.read()) == 2 else None)
+        reader = OverviewReader(Deployment(url=url), rows=3)
+        overview = eventually(lambda: found if held(found := reader.read()) == 2 else None)
         assert overview is not None
         assert (len(overview.dead), overview.queues[0].dead) == (3, 101)
         assert min(asked() for _ in range(3)) <= 30
-        watch.close()
+        reader.close()
 
 
 # -- live ------------------------------------------------------------------------------------------

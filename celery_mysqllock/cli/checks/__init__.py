@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from celery_mysqllock.cli.checks.examined import Examined
-from celery_mysqllock.cli.checks.examining import examine
-from celery_mysqllock.cli.checks.finding import Finding, Level
+from celery_mysqllock.cli.checks.catalogue import examine
+from celery_mysqllock.cli.checks.check import Finding, Level, Target
 from celery_mysqllock.cli.checks.roles import ROLES
 
-__all__ = ["ROLES", "Examined", "Finding", "Level", "examine"]
+__all__ = ["ROLES", "Finding", "Level", "Target", "examine"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.checks.finding import ok, problem, warning
+from celery_mysqllock.cli.checks.check import ok, problem, warning
 from celery_mysqllock.mysql import Statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from celery_mysqllock.cli.checks.examined import Examined
-    from celery_mysqllock.cli.checks.finding import Finding
+    from celery_mysqllock.cli.checks.check import Finding, Target
     from celery_mysqllock.mysql import Address
 
 _statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
@@ -21,9 +20,9 @@ _TRIES = 5
 _SKEW = 2.0  # seconds
 
 
-def check_server(examined: Examined) -> Iterator[Finding]:
+def check_server(target: Target) -> Iterator[Finding]:
     """Kind and version."""
-    server = examined.session.server
+    server = target.session.server
     if server.is_too_old:
         text = f"{server} is older than MySQL 5.7 and MariaDB 10.4."
         yield problem("server", text, "Update the server.")
@@ -35,14 +34,14 @@ def check_server(examined: Examined) -> Iterator[Finding]:
             "MySQL 8.0 or MariaDB 10.6 has it.",
         )
     else:
-        comment = examined.variables.get("version_comment", "").strip("()")
+        comment = target.variables.get("version_comment", "").strip("()")
         yield ok("server", f"{server} ({comment})")
 
 
-def check_encryption(examined: Examined) -> Iterator[Finding]:
+def check_encryption(target: Target) -> Iterator[Finding]:
     """TLS, as this very connection uses it."""
-    address = examined.session.address
-    ((_, cipher),) = examined.session.query(_statements["encryption"]) or [("", "")]
+    address = target.session.address
+    ((_, cipher),) = target.session.query(_statements["encryption"]) or [("", "")]
     mode = address.effective_tls.mode
     if not cipher and _is_local(address):
         yield ok("encryption", "none, and none needed: the server is on this machine.")
@@ -67,10 +66,10 @@ def _is_local(address: Address) -> bool:
     return bool(address.unix_socket) or address.host in ("localhost", "127.0.0.1", "::1")
 
 
-def check_clock(examined: Examined) -> Iterator[Finding]:
+def check_clock(target: Target) -> Iterator[Finding]:
     """How far the clocks of client and server are apart."""
     before = time.time()
-    server = float(examined.session.value(_statements["clock"]))
+    server = float(target.session.value(_statements["clock"]))
     after = time.time()
     skew = server - (before + after) / 2
     # what the round trip took is not known better
@@ -85,10 +84,10 @@ def check_clock(examined: Examined) -> Iterator[Finding]:
         yield ok("clock", f"{abs(skew) * 1000:.0f} ms apart")
 
 
-def check_proxy(examined: Examined) -> Iterator[Finding]:
+def check_proxy(target: Target) -> Iterator[Finding]:
     """Whether all statements of this connection reach one session of the server."""
-    session = examined.session
-    said = f"{examined.variables.get('version', '')} {examined.variables.get('version_comment')}"
+    session = target.session
+    said = f"{target.variables.get('version', '')} {target.variables.get('version_comment')}"
     named = [proxy for proxy in _PROXIES if proxy in said.lower()]
     seen = {session.value("SELECT CONNECTION_ID() + 0") for _ in range(_TRIES)}
     if seen == {session.connection_id} and not named:

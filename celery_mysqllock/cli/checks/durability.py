@@ -5,15 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.checks.finding import ok, problem, warning
+from celery_mysqllock.cli.checks.check import ok, problem, warning
 from celery_mysqllock.exceptions import DatabaseError
 from celery_mysqllock.mysql import Statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from celery_mysqllock.cli.checks.examined import Examined
-    from celery_mysqllock.cli.checks.finding import Finding
+    from celery_mysqllock.cli.checks.check import Finding, Target
 
 _statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
 _READ_ONLY = (
@@ -23,28 +22,28 @@ _READ_ONLY = (
 _REPLICA_STATUS_SINCE = (8, 0, 22)
 
 
-def check_durability(examined: Examined) -> Iterator[Finding]:
+def check_durability(target: Target) -> Iterator[Finding]:
     """Whether what was committed is on disk."""
     names = ("innodb_flush_log_at_trx_commit", "log_bin", "sync_binlog")
-    yield from list(_weak(examined)) or [ok("durability", examined.shown(*names))]
+    yield from list(_weak(target)) or [ok("durability", target.shown(*names))]
 
 
-def _weak(examined: Examined) -> Iterator[Finding]:
-    if examined.variables.get("innodb_flush_log_at_trx_commit") != "1":
+def _weak(target: Target) -> Iterator[Finding]:
+    if target.variables.get("innodb_flush_log_at_trx_commit") != "1":
         yield warning(
             "durability",
-            f"{examined.shown('innodb_flush_log_at_trx_commit')}: a crash loses jobs of about the "
+            f"{target.shown('innodb_flush_log_at_trx_commit')}: a crash loses jobs of about the "
             "last second for which delay() had returned.",
             "Set it to 1 where jobs must not be lost.",
         )
-    if examined.is_on("log_bin") and examined.variables.get("sync_binlog") != "1":
+    if target.is_on("log_bin") and target.variables.get("sync_binlog") != "1":
         yield warning(
             "durability",
-            f"{examined.shown('sync_binlog')}: after a crash of the machine replicas may lack jobs "
+            f"{target.shown('sync_binlog')}: after a crash of the machine replicas may lack jobs "
             "that this server has, or have such as it has lost.",
             "Set it to 1.",
         )
-    if examined.variables.get("innodb_doublewrite", "ON").upper() in ("OFF", "0"):
+    if target.variables.get("innodb_doublewrite", "ON").upper() in ("OFF", "0"):
         yield warning(
             "durability",
             "innodb_doublewrite=OFF: a crash may tear a page of the table.",
@@ -52,9 +51,9 @@ def _weak(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def check_isolation(examined: Examined) -> Iterator[Finding]:
+def check_isolation(target: Target) -> Iterator[Finding]:
     """Whether the isolation level that every session asks for is had, and may write."""
-    levels = {level for _, level in examined.session.query(_statements["isolation"])}
+    levels = {level for _, level in target.session.query(_statements["isolation"])}
     if levels != {"READ-COMMITTED"}:
         yield problem(
             "isolation",
@@ -62,7 +61,7 @@ def check_isolation(examined: Examined) -> Iterator[Finding]:
             "consumers would wait for each other.",
             "Look for a proxy, or an init_connect, that sets it.",
         )
-    elif examined.is_on("log_bin") and examined.variables.get("binlog_format") == "STATEMENT":
+    elif target.is_on("log_bin") and target.variables.get("binlog_format") == "STATEMENT":
         yield problem(
             "isolation",
             "binlog_format=STATEMENT refuses every write in READ COMMITTED (error 1665).",
@@ -72,26 +71,26 @@ def check_isolation(examined: Examined) -> Iterator[Finding]:
         yield ok("isolation", "READ COMMITTED, as every session asks for")
 
 
-def check_writes(examined: Examined) -> Iterator[Finding]:
+def check_writes(target: Target) -> Iterator[Finding]:
     """Whether the server takes writes."""
-    on = [name for name in _READ_ONLY if examined.is_on(name)]
+    on = [name for name in _READ_ONLY if target.is_on(name)]
     if not on:
         yield ok("writes", "taken: the server is not read-only")
         return
-    text = f"The server is read-only ({examined.shown(*on)}): a replica, or fenced off."
+    text = f"The server is read-only ({target.shown(*on)}): a replica, or fenced off."
     advice = "Point the URL at the primary."
-    if examined.table is not None:
+    if target.table is not None:
         yield problem("writes", f"{text} No job can be stored or claimed.", advice)
     else:
         yield warning("writes", f"{text} A lock on it is none on the primary.", advice)
 
 
-def check_replication(examined: Examined) -> Iterator[Finding]:
+def check_replication(target: Target) -> Iterator[Finding]:
     """Whether the server follows another one."""
-    server = examined.session.server
+    server = target.session.server
     word = "SLAVE" if server.is_mariadb or server.version < _REPLICA_STATUS_SINCE else "REPLICA"
     with suppress(DatabaseError):  # needs a privilege, and is worth no warning
-        if examined.session.query(f"SHOW {word} STATUS"):
+        if target.session.query(f"SHOW {word} STATUS"):
             yield warning(
                 "replication",
                 "The server replicates from another one. Its locks and jobs are its own: workers "

@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.checks.finding import ok, problem, warning
+from celery_mysqllock.cli.checks.check import ok, problem, warning
 from celery_mysqllock.cli.checks.roles import MIGRATING, needs_of
 from celery_mysqllock.exceptions import (
     ConnectionLost,
@@ -21,34 +21,33 @@ from celery_mysqllock.mysql import Statements
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from celery_mysqllock.cli.checks.examined import Examined
-    from celery_mysqllock.cli.checks.finding import Finding
+    from celery_mysqllock.cli.checks.check import Finding, Target
     from celery_mysqllock.cli.checks.roles import Need
     from celery_mysqllock.mysql import Session
 
 _GRANT = re.compile(r"GRANT (?P<what>.+?) ON (?:TABLE )?(?P<database>\*|`[^`]*`)\.\* TO ")
 
 
-def check_privileges(examined: Examined) -> Iterator[Finding]:
+def check_privileges(target: Target) -> Iterator[Finding]:
     """What the role needs, what ``migrate`` needs, and what shows more."""
-    granted = granted_on(examined.session, examined.session.address.database)
-    if examined.table is not None and examined.role == "migrating":
-        yield _is_to_migrate(examined.session, granted)
-    elif examined.table is not None:
-        yield _playing(examined.session, examined.table, examined.role)
-    if examined.table is not None and examined.role == "worker":
-        yield _migrating(examined.session, examined.table, granted)
+    granted = granted_on(target.session, target.session.address.database)
+    if target.table is not None and target.role == "migrating":
+        yield _is_to_migrate(target.session, granted)
+    elif target.table is not None:
+        yield _playing(target.session, target.table, target.role)
+    if target.table is not None and target.role == "worker":
+        yield _migrating(target.session, target.table, granted)
     if "PROCESS" in granted:
         yield ok("PROCESS", "granted: sessions of other users are shown too")
     else:
         yield ok("PROCESS", "not granted, not needed: of other users' locks less is shown")
 
 
-def check_lock_list(examined: Examined) -> Iterator[Finding]:
+def check_lock_list(target: Target) -> Iterator[Finding]:
     """Whether ``mysqllock locks`` sees all locks."""
-    if lists_locks(examined.session):
+    if lists_locks(target.session):
         yield ok("lock list", "the server lists all locks, as 'mysqllock locks' shows them")
-    elif examined.session.server.is_mariadb:
+    elif target.session.server.is_mariadb:
         yield ok(
             "lock list",
             "none: 'mysqllock locks' shows only locks that are waited for",

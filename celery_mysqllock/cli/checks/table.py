@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.checks.finding import ok, problem, warning
+from celery_mysqllock.cli.checks.check import ok, problem, warning
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, TableMismatch, TableMissing
 from celery_mysqllock.jobs import Migrations, counted
 from celery_mysqllock.jobs.ephemeral import table_names
@@ -15,21 +15,20 @@ from celery_mysqllock.mysql import Statements
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from celery_mysqllock.cli.checks.examined import Examined
-    from celery_mysqllock.cli.checks.finding import Finding
+    from celery_mysqllock.cli.checks.check import Finding, Target
 
 _statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
 _MUCH, _TOO_MUCH = 0.5, 0.95  # parts of the ids that may be used
 _LONG = 60  # seconds for which a transaction may be open
 
 
-def check_table(examined: Examined) -> Iterator[Finding]:
+def check_table(target: Target) -> Iterator[Finding]:
     """Whether this release works with the table that is there."""
-    table = examined.table or ""
-    migrations = Migrations(examined.session, table)
+    table = target.table or ""
+    migrations = Migrations(target.session, table)
     try:
         version = migrations.version()
-        if version is None and examined.creates_table:
+        if version is None and target.creates_table:
             yield ok("job table", f"{table} is not there: it is made on first use (create_table)")
             return
         migrations.check()
@@ -48,9 +47,9 @@ def check_table(examined: Examined) -> Iterator[Finding]:
             yield ok("job table", f"{table}, version {version}, a newer release's")
 
 
-def check_sizes(examined: Examined) -> Iterator[Finding]:
+def check_sizes(target: Target) -> Iterator[Finding]:
     """How large the tables are, as the server estimates it."""
-    session, table = examined.session, examined.table or ""
+    session, table = target.session, target.table or ""
     with suppress(DatabaseError):  # MySQL 8 shows what it knew a day ago, MariaDB has no such thing
         session.execute("SET SESSION information_schema_stats_expiry = 0")
     tables = [table, *table_names(table).values()]
@@ -63,9 +62,9 @@ def check_sizes(examined: Examined) -> Iterator[Finding]:
             yield ok("size", f"{name}: about {counted(rows or 0, 'row')}, {sizes}")
 
 
-def check_ids(examined: Examined) -> Iterator[Finding]:
+def check_ids(target: Target) -> Iterator[Finding]:
     """How many of the ids that the column can hold are used; those of an adopted table run out."""
-    session, table = examined.session, examined.table or ""
+    session, table = target.session, target.table or ""
     with suppress(DatabaseError):
         session.execute("SET SESSION information_schema_stats_expiry = 0")
     own = Statements("celery_mysqllock.cli.checks", "checks.sql", jobs=table)
@@ -98,10 +97,10 @@ def _size(number: float) -> str:
     return f"{number:.1f} GiB"
 
 
-def check_transactions(examined: Examined) -> Iterator[Finding]:
+def check_transactions(target: Target) -> Iterator[Finding]:
     """Whether somebody keeps an old snapshot open, under which claims get slow."""
     try:
-        seconds = examined.session.value(_statements["oldest_transaction"])
+        seconds = target.session.value(_statements["oldest_transaction"])
     except MissingPrivilege:
         return
     if seconds is not None and seconds > _LONG:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from celery_mysqllock.cli.overview import Watch
+from celery_mysqllock.cli.overview import OverviewReader
 from celery_mysqllock.cli.serving import HostCheck, host_option, missing_extra, names_option, serve
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ def web(  # noqa: PLR0913 - its options
         raise missing_extra("web", "web") from error
     access = Access(token or None, host, names)
     deployment.addresses  # noqa: B018 - raises if an option is wrong
-    watch = Watch(deployment)
-    site: WSGIApplication = HostCheck(create_site(deployment, watch, access), host, names)
+    reader = OverviewReader(deployment)
+    site: WSGIApplication = HostCheck(create_site(deployment, reader, access), host, names)
     if proxy:
         site = ProxyFix(site, x_for=1, x_proto=1, x_host=1, x_prefix=1)
     serve(site, host, port, "mysqllock web", prefix)
-    watch.close()
+    reader.close()

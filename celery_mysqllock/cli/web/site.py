@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
     from celery_mysqllock.cli.deployment import Deployment
-    from celery_mysqllock.cli.overview import Watch
+    from celery_mysqllock.cli.overview import OverviewReader
     from celery_mysqllock.cli.web.access import Access
     from celery_mysqllock.jobs import Job
 
@@ -70,12 +70,12 @@ class _Sessions(SecureCookieSessionInterface):
         return request.is_secure
 
 
-def create_site(deployment: Deployment, watch: Watch, access: Access) -> Flask:
+def create_site(deployment: Deployment, reader: OverviewReader, access: Access) -> Flask:
     """Return the application.
 
     Args:
         deployment: The job table.
-        watch: Reads the overview.
+        reader: Reads the overview.
         access: Decides on reading and on actions.
     """
     site = Flask(__package__ or "")
@@ -91,7 +91,7 @@ def create_site(deployment: Deployment, watch: Watch, access: Access) -> Flask:
     prepare(site)
     _guard(site, access)
     _refuse(site)
-    _pages(site, deployment, watch)
+    _pages(site, deployment, reader)
     _signing(site, access)
     _actions(site, deployment)
     return site
@@ -150,11 +150,11 @@ def _message(title: str, text: str, *, refresh: int | None = None) -> str:
     return render_template("message.html", title=title, problem=text, refresh=refresh)
 
 
-def _pages(site: Flask, deployment: Deployment, watch: Watch) -> None:
+def _pages(site: Flask, deployment: Deployment, reader: OverviewReader) -> None:
     @site.get("/")
     def overview() -> str:
         refreshes = request.args.get("refresh") != "off"
-        found = watch.read(max_age=0.0 if "done" in request.args else _FRESH)
+        found = reader.read(max_age=0.0 if "done" in request.args else _FRESH)
         return render_template(
             "overview.html", fleet=found, refresh=_AGAIN if refreshes else None, again=_AGAIN
         )

@@ -1,8 +1,9 @@
-"""The options by which commands are told which jobs they are to work on."""
+"""What the commands' parameters have in common: types of numbers, and options that select jobs."""
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,27 @@ from celery_mysqllock.settings import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds, 0 or more unless other bounds are given."""
+
+    name = "seconds"
+
+    def __init__(self, least: float = 0.0, most: float | None = None) -> None:
+        super().__init__(least, most)
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """The number."""
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return seconds
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg] # generic in the newest click only
@@ -72,3 +94,13 @@ def selection_options(*, status: bool) -> Callable[[Callable[..., Any]], Callabl
         return select
 
     return decorate
+
+
+class ListGroup(click.Group):
+    """A group whose command ``list`` runs, with all its options, when no command is named."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Insert ``list`` if the name of a command is missing."""
+        if not args or (args[0].startswith("-") and args[0] not in context.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(context, args)

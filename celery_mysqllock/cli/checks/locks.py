@@ -1,4 +1,4 @@
-"""A real round trip of named locks: GET_LOCK, IS_USED_LOCK, KILL QUERY, RELEASE_LOCK, KILL."""
+"""Named locks: a round trip with GET_LOCK, KILL and so on, and who holds those of the job table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.checks.finding import ok, problem, warning
+from celery_mysqllock.cli.checks.check import ok, problem, warning
 from celery_mysqllock.exceptions import (
     DatabaseError,
     Interrupted,
@@ -16,26 +16,37 @@ from celery_mysqllock.exceptions import (
     MultiPrimaryServer,
     NoSuchSession,
 )
+from celery_mysqllock.jobs import LockNames
+from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.locks.cluster import refuse_multi_primary
-from celery_mysqllock.mysql import Session, get_lock, own_lock_name, release_lock, used_by
+from celery_mysqllock.mysql import (
+    Session,
+    Statements,
+    get_lock,
+    own_lock_name,
+    release_lock,
+    used_by,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from celery_mysqllock.cli.checks.examined import Examined
-    from celery_mysqllock.cli.checks.finding import Finding
+    from celery_mysqllock.cli.checks.check import Finding, Target
 
+_statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
 _SLEEP = 3  # seconds that a session sleeps unless it is woken
 _AGAIN = 0.2  # seconds after which a KILL QUERY is sent again: it may have come too early
 _FREED = 5.0  # seconds in which the lock of a killed session has to be free
+# Seconds in which a beat that has just become active takes both of its locks.
+_ACTIVATION = 3.0
 
 
-def check_cluster(examined: Examined) -> Iterator[Finding]:
+def check_cluster(target: Target) -> Iterator[Finding]:
     """Whether there are several primaries."""
     try:
-        refuse_multi_primary(examined.session)
+        refuse_multi_primary(target.session)
     except MultiPrimaryServer as error:
-        if examined.allow_multi_primary:
+        if target.allow_multi_primary:
             advice = "allow_multi_primary says so: make sure that all holders use this very node."
             yield warning("cluster", str(error), advice)
         else:
@@ -44,9 +55,9 @@ def check_cluster(examined: Examined) -> Iterator[Finding]:
         yield ok("cluster", "not one of several primaries (Galera, Group Replication)")
 
 
-def check_locks(examined: Examined) -> Iterator[Finding]:
+def check_locks(target: Target) -> Iterator[Finding]:
     """Take a lock of a name that nobody uses, wake a session, and end one."""
-    address = examined.session.address
+    address = target.session.address
     name = own_lock_name("doctor", secrets.token_hex(8))
     with Session(address) as one, Session(address) as two:
         began = time.monotonic()
@@ -119,3 +130,60 @@ def _wake(one: Session, two: Session) -> Finding:
             _ITSELF,
         )
     return ok("waking", "KILL QUERY wakes a session of the same user")
+
+
+def check_lock_holders(target: Target) -> Iterator[Finding]:
+    """Whether the locks of the sweeper and of the active beat are held by such."""
+    session, table = target.session, target.table or ""
+    names = LockNames.of(session, table)
+    strangers = []
+    sweeper = used_by(session, names.sweeper)
+    # who may not read who the consumers are cannot tell
+    with suppress(MissingPrivilege):
+        if sweeper is not None and not _is_consumer(session, table, names, sweeper):
+            strangers.append(_stranger(session, names.sweeper, sweeper, _SWEEPER))
+    beat = used_by(session, names.beat)
+    if beat is not None and not _is_beat(session, names, beat):
+        strangers.append(_stranger(session, names.beat, beat, _BEAT))
+    yield from strangers
+    if not strangers:
+        yield ok("lock holders", "no stranger is seen to hold a lock of the job table")
+
+
+_SWEEPER = (
+    "no worker: no delayed job becomes due, and no job of a dead worker comes back, while it does"
+)
+_BEAT = "no beat: no beat becomes active while it does"
+
+
+def _is_consumer(session: Session, table: str, names: LockNames, connection_id: int) -> bool:
+    """Whether that session holds the lock of a consumer, as each sweeper does."""
+    own = Statements("celery_mysqllock.cli.checks", "checks.sql", jobs=table, **table_names(table))
+    users = session.query(own["users"])
+    if any(used_by(session, names.consumer(user)) == connection_id for (user,) in users):
+        return True
+    # it may have ended meanwhile
+    return used_by(session, names.sweeper) != connection_id
+
+
+def _is_beat(session: Session, names: LockNames, connection_id: int) -> bool:
+    """Whether that session has, or gets, the second lock of an active beat."""
+    until = time.monotonic() + _ACTIVATION
+    while used_by(session, names.active_beat) != connection_id:
+        if used_by(session, names.beat) != connection_id:
+            return True  # it may have ended meanwhile
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _stranger(session: Session, name: str, connection_id: int, what: str) -> Finding:
+    seen = session.query(_statements["login_of"], {"id": connection_id})
+    login = f", of {seen[0][0]} at {seen[0][1]}," if seen else ""
+    return warning(
+        "lock holders",
+        f"Session {connection_id}{login} holds {name}, and is {what}.",
+        f"KILL {connection_id} as an administrator, and see who may log in to this server: named "
+        "locks need no privilege.",
+    )

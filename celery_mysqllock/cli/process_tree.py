@@ -1,4 +1,4 @@
-"""The processes that descend from this one on Linux: none is lost sight of, all can be ended."""
+"""The descendants of this process on Linux: adopting, reaping and ending them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
 
 def die_with(parent: int, number: int) -> bool:
-    """Have the kernel send this process a signal when its parent dies, however it does.
+    """Make the kernel send this process a signal when its parent dies, however it dies.
 
     Args:
         parent: The parent's process id.
         number: The signal.
 
     Returns:
-        False when the parent has died already; then no signal comes.
+        False if the parent has died already; then no signal is sent.
     """
     _prctl(_PR_SET_PDEATHSIG, number)
     return os.getppid() == parent
@@ -31,10 +31,10 @@ def adopt_orphans() -> None:
 
 
 def end_children() -> None:
-    """SIGKILL all children, and what they leave behind; return when none is left.
+    """Kill all children, and those adopted meanwhile; return when none is left.
 
-    With ``adopt_orphans`` that is all descendants. One that runs as another user cannot be ended:
-    it is waited for.
+    With ``adopt_orphans`` these are all descendants. A process of another user cannot be killed; it
+    is waited for.
     """
     while True:
         for child in children():
@@ -47,11 +47,11 @@ def end_children() -> None:
 
 
 def reap() -> tuple[dict[int, int], bool]:
-    """Bury the children that have died.
+    """Reap the children that have died.
 
     Returns:
-        Their exit codes by process id, negative for the number of a signal; and whether there are
-        no children any more.
+        Their exit codes by process id, negative for the number of a signal; and whether no child is
+        left.
     """
     dead: dict[int, int] = {}
     while True:
@@ -65,7 +65,7 @@ def reap() -> tuple[dict[int, int], bool]:
 
 
 def children() -> set[int]:
-    """The process ids of all children, the dead too that are not buried."""
+    """The process ids of all children, including dead ones that were not reaped."""
     me = os.getpid()
     processes = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     return {pid for pid in processes if _parent(pid) == me}

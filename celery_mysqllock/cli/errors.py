@@ -1,17 +1,20 @@
-"""Celery's own commands say in one line what is wrong with the configuration, as ours do.
+"""Commands report our errors in one line: those of ``mysqllock``, and Celery's own.
 
-Celery shows an error that nobody awaited with its traceback: 60 lines of a worker, 1,000 of a beat.
+Celery shows an unexpected error with its traceback: 60 lines for a worker, 1,000 for a beat.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
 from kombu.exceptions import OperationalError
 
+from celery_mysqllock.cli.process import leave_stdout
 from celery_mysqllock.cli.visible import visible
 from celery_mysqllock.exceptions import (
     LoginRefused,
@@ -28,22 +31,38 @@ from celery_mysqllock.exceptions import (
 if TYPE_CHECKING:
     from types import TracebackType
 
-# What somebody has to correct; no traceback says more of it than its message.
-_TO_BE_CORRECTED = (
+# Errors of configuration; a traceback would say no more than the message.
+_MISCONFIGURED = (
     *(SettingsError, LoginRefused, UnknownDatabase, MissingPrivilege),
     *(TableMissing, TableMismatch, UnsuitableServer, MultiPrimaryServer),
 )
-# The loggers that tell why a worker and a beat end, and in which words.
+# The loggers that report why a worker and a beat end, and their words.
 _LOGGERS = {"celery.worker": "Unrecoverable error: %s", "celery.beat": "beat raised exception: %s"}
 _DEBUG = re.compile(r"(^|\s)(-l|--loglevel)[\s=]*debug\b", re.IGNORECASE)
 
-_said: list[BaseException] = []
+_reported: list[BaseException] = []
+
+
+class ErrorGroup(click.Group):
+    """A group whose commands report an error in one sentence, without a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:  # noqa: ANN401 - click's
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except MySQLLockError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # click ends quietly, since the reader has closed the pipe
+            leave_stdout()
+            raise click.ClickException(f"{error.strerror or error}.") from error
 
 
 def speak_plainly() -> None:
-    """Have the commands of this process say our errors in one line; exit codes stay as they are.
+    """Make Celery's commands report our errors in one line; exit codes stay the same.
 
-    With ``--loglevel=DEBUG`` the traceback comes with it. Others' errors stay as they are.
+    ``--loglevel=DEBUG`` shows the traceback too. Other errors are left alone.
     """
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_shorten)
@@ -55,25 +74,25 @@ def speak_plainly() -> None:
         ours = _ours(error)
         if ours is None or _is_debug():
             inner(kind, error, traceback)
-        elif ours not in _said and sys.__stderr__ is not None:
-            # not sys.stderr, which a beat sends to its log
+        elif ours not in _reported and sys.__stderr__ is not None:
+            # not sys.stderr, which a beat redirects to its log
             sys.__stderr__.write(f"Error: {visible(str(ours))}\n")
 
     sys.excepthook = hook
 
 
 def _shorten(record: logging.LogRecord) -> bool:
-    """Leave the traceback out of the line that tells why a worker or a beat ends."""
+    """Remove the traceback from the line that reports why a worker or a beat ends."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, _TO_BE_CORRECTED) and not _is_debug():
+    if isinstance(error, _MISCONFIGURED) and not _is_debug():
         record.msg, record.args = _LOGGERS[record.name], (visible(str(error)),)
         record.exc_info = None
-        _said.append(error)
+        _reported.append(error)
     return True
 
 
 def _ours(error: BaseException) -> MySQLLockError | None:
-    """The error, or what it says in kombu's words, where it is one of ours."""
+    """The error, or its cause if kombu has wrapped it, if it is one of ours."""
     if isinstance(error, OperationalError) and error.__cause__ is not None:
         error = error.__cause__
     return error if isinstance(error, MySQLLockError) else None

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from celery_mysqllock.cli.checks.check import Target, ok, problem, warning
 from celery_mysqllock.cli.checks.connection import (
     check_clock,
     check_encryption,
     check_proxy,
     check_server,
 )
-from celery_mysqllock.cli.checks.defaults import check_defaults, check_session
 from celery_mysqllock.cli.checks.durability import (
     check_durability,
     check_isolation,
     check_replication,
     check_writes,
 )
-from celery_mysqllock.cli.checks.examined import Examined
-from celery_mysqllock.cli.checks.finding import ok, problem, warning
-from celery_mysqllock.cli.checks.holders import check_lock_holders
-from celery_mysqllock.cli.checks.limits import (
-    check_connections,
-    check_packet,
-    check_timeouts,
-)
-from celery_mysqllock.cli.checks.locking import check_cluster, check_locks
+from celery_mysqllock.cli.checks.locks import check_cluster, check_lock_holders, check_locks
 from celery_mysqllock.cli.checks.privileges import check_lock_list, check_privileges
 from celery_mysqllock.cli.checks.table import (
     check_ids,
@@ -33,17 +25,24 @@ from celery_mysqllock.cli.checks.table import (
     check_table,
     check_transactions,
 )
+from celery_mysqllock.cli.checks.variables import (
+    check_connections,
+    check_defaults,
+    check_packet,
+    check_session,
+    check_timeouts,
+)
 from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError
 from celery_mysqllock.mysql import Session, Statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_mysqllock.cli.checks.finding import Finding
+    from celery_mysqllock.cli.checks.check import Finding
     from celery_mysqllock.mysql import Address
     from celery_mysqllock.settings import BrokerSettings
 
-    Check = Callable[[Examined], Iterator[Finding]]
+    Check = Callable[[Target], Iterator[Finding]]
 
 _statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
 _PATIENCE = 20.0  # seconds for an answer
@@ -99,7 +98,7 @@ def examine(
         return
     yield ok("connection", f"logged in as {address.user}")
     with session:
-        examined = Examined(
+        target = Target(
             session,
             None if broker is None else broker.table,
             broker is not None and broker.create_table,
@@ -110,7 +109,7 @@ def examine(
         )
         for subject, check in (_OF_ANY if broker is None else _OF_ANY | _OF_JOBS).items():
             try:
-                yield from check(examined)
+                yield from check(target)
             except ConnectionLost as error:
                 yield problem("connection", str(error), "")
                 return
