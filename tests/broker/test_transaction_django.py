@@ -44,7 +44,9 @@ def atomic() -> Any:
 def sent(session: Session) -> list[Any]:
     return [
         row[0]
-        for row in session.query("SELECT JSON_VALUE(message, '$.body[0][0]') FROM jobs ORDER BY id")
+        for row in session.query(
+            "SELECT JSON_UNQUOTE(JSON_EXTRACT(message, '$.body[0][0]')) FROM jobs ORDER BY id"
+        )
     ]
 
 

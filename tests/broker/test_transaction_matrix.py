@@ -54,7 +54,7 @@ def test_a_job_is_there_if_and_only_if_its_order_is(
     assert program.wait(60) == 0
     assert {victim.wait(60) for victim in victims} == {-signal.SIGKILL}
     orders = column(session, "SELECT entry FROM orders")
-    jobs = column(session, "SELECT JSON_VALUE(message, '$.body[0][0]') FROM jobs")
+    jobs = column(session, "SELECT JSON_UNQUOTE(JSON_EXTRACT(message, '$.body[0][0]')) FROM jobs")
     for outcome in OUTCOMES:
         print(  # noqa: T201 - pytest -rP shows the table
             f"| {kind} | {outcome} | {orders.count(outcome)} | {jobs.count(outcome)} |"
@@ -67,7 +67,7 @@ def test_a_unique_task_is_stored_once_and_the_transaction_goes_on(
     kind: str, session: Session, environment: dict[str, str]
 ) -> None:
     assert start(environment, kind, UNIQUE).wait(60) == 0
-    jobs = column(session, "SELECT JSON_VALUE(message, '$.body[0][0]') FROM jobs")
+    jobs = column(session, "SELECT JSON_UNQUOTE(JSON_EXTRACT(message, '$.body[0][0]')) FROM jobs")
     assert jobs == ["another", UNIQUE]
 
 

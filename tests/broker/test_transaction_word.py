@@ -51,7 +51,9 @@ def sent(session: Session) -> list[Any]:
     """The first argument of each job that is committed."""
     return [
         row[0]
-        for row in session.query("SELECT JSON_VALUE(message, '$.body[0][0]') FROM jobs ORDER BY id")
+        for row in session.query(
+            "SELECT JSON_UNQUOTE(JSON_EXTRACT(message, '$.body[0][0]')) FROM jobs ORDER BY id"
+        )
     ]
 
 

@@ -100,7 +100,7 @@ def both(session: Session) -> tuple[list[str], list[str]]:
         [
             row[0]
             for row in session.query(
-                "SELECT JSON_VALUE(message, '$.body[0][0]') FROM jobs ORDER BY id"
+                "SELECT JSON_UNQUOTE(JSON_EXTRACT(message, '$.body[0][0]')) FROM jobs ORDER BY id"
             )
         ],
     )
