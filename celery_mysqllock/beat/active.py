@@ -119,7 +119,7 @@ class ActiveBeat:
             self._schedule.mark_not_sent(tick, "Its beat died; it may have been sent or not.")
         rows = [written(entry) for entry in configured.values()]
         self._configured = dict(zip([row.name for row in rows], configured.values(), strict=True))
-        self._schedule.take_over(rows)
+        self._schedule.configure(rows)
 
     def send_due(self) -> float:
         """Send a batch of ticks that are due; seconds until the next is.

@@ -162,7 +162,7 @@ class Sessions:
     @property
     def source(self) -> str:
         """Where the jobs come from: ``<database>.<table>``, as the server spells them."""
-        return self.names.place
+        return self.names.qualified
 
     @property
     def routes(self) -> Routes:

@@ -1,4 +1,4 @@
-"""Adoption: the original three columns of an existing table become this release's, while in use."""
+"""Adoption: prepares an existing table of the three original columns, while programs use it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
 _TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json")
 _TYPES = dict(zip(ORIGINAL, (_IDS, _TEXTS, _INTEGERS), strict=True))
 _SHORT_KEYS = ("compact", "redundant")
-# Rows that one UPDATE fills: whoever waits for one of them waits some hundredths of a second.
+# Rows that one UPDATE fills, and locks for some hundredths of a second.
 _PART = 2000
 
 

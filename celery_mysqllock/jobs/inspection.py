@@ -41,8 +41,8 @@ _STATUSES = {
     JobStatus.READY: (0, "in_line"),
     JobStatus.SCHEDULED: (2, "in_line"),
     JobStatus.WAITING: (4, "in_line"),
-    JobStatus.DEAD: (3, "of_nobody"),
-    JobStatus.DONE: (1, "of_nobody"),
+    JobStatus.DEAD: (3, "unowned"),
+    JobStatus.DONE: (1, "unowned"),
 }
 _BY_NUMBER = {
     number: status for status, (number, _) in _STATUSES.items() if status != JobStatus.RUNNING
@@ -284,7 +284,7 @@ def _job(row: tuple[Any, ...]) -> Job:
     return Job(
         id=job_id,
         queue=queue,
-        # a status that nobody knows is one that nobody acts on, as of a job that is done
+        # no program acts on an unknown status, just as on a job that is done
         status=JobStatus.RUNNING if is_running else _BY_NUMBER.get(number, JobStatus.DONE),
         task=task,
         task_id=task_id,
@@ -313,6 +313,6 @@ def _queues(text: str | None) -> tuple[str, ...]:
     try:
         found = json.loads(text or "[]")
     except (ValueError, RecursionError):
-        # somebody has written it by hand
+        # written by hand
         return ()
     return tuple(map(str, found)) if isinstance(found, list) else ()

@@ -1,5 +1,4 @@
--- What an inspection asks, read-only. Nothing here scans the table for more than it returns, save
--- where it says so.
+-- What an inspection reads. No statement reads more of the table than it returns, except where it says so.
 
 -- name: queues
 -- Which queues there are (a loose scan of the index "claim", one step a queue), and which are paused.
@@ -24,11 +23,11 @@ SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM {jobs} WHERE queue = %(queue)s AND j
                               LIMIT %(limit)s) AS counted) AS dequeued;
 
 -- name: claims
--- How many jobs of each queue somebody has.
+-- How many jobs of each queue are claimed.
 SELECT queue, COUNT(*) FROM {jobs} WHERE owner IS NOT NULL AND job_status = 1 GROUP BY queue;
 
 -- name: oldest
--- For how long the jobs first in line have been ready, of each queue the longest.
+-- The age in seconds of the oldest ready job of each queue, among the first of each priority.
 SELECT line.queue,
        MAX(TIMESTAMPDIFF(MICROSECOND, COALESCE(job.ready_at, job.created_at), NOW(6))) / 1000000
 FROM (SELECT queue, MIN(id) AS id FROM {jobs} WHERE job_status = 0
@@ -37,8 +36,8 @@ JOIN {jobs} AS job ON job.id = line.id
 GROUP BY line.queue;
 
 -- name: ended
--- Jobs that ended: per second in the last minute, which is all of this calendar minute, and of the
--- one before as much as is not over for a minute yet; and ever.
+-- Jobs that ended: per second in the last minute, and in total. The last minute is this calendar minute and
+-- the part of the one before that is less than a minute ago.
 SELECT queue,
        SUM(IF(minute > UTC_TIMESTAMP() - INTERVAL 2 MINUTE,
               ended * LEAST(60, TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP() - INTERVAL 1 MINUTE,
@@ -47,7 +46,7 @@ SELECT queue,
 FROM {throughput} GROUP BY queue;
 
 -- name: consumers
--- Who is registered or has claims.
+-- Each consumer that is registered or has claims.
 SELECT known.identity, listed.name, listed.queues, COALESCE(claimed.jobs, 0), listed.started_at
 FROM (SELECT identity FROM {consumers}
       UNION SELECT owner FROM {jobs} WHERE owner IS NOT NULL) AS known
@@ -76,17 +75,17 @@ SELECT COUNT FROM information_schema.INNODB_METRICS WHERE NAME = 'trx_rseg_histo
 SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS
 WHERE VARIABLE_NAME = 'INNODB_HISTORY_LIST_LENGTH';
 
--- The rest are parts: what is asked of jobs, which jobs, and their order.
+-- The rest are parts of statements: columns, conditions, and orders.
 
 -- name: ids
--- As jobs: the last column says what only Python reads, where a task is looked for.
+-- The last column is that of jobs, when a task is looked for.
 SELECT job.id, CASE WHEN %(task)s IS NULL THEN FALSE
                     WHEN %(is_deep)s THEN TRUE ELSE %(is_pythons)s END
 FROM {jobs} AS job
 
 -- name: is_pythons
--- Whether a message may be JSON to Python that is none to the server: with NaN or Infinity in it, or
--- nested more deeply than MariaDB goes.
+-- Whether a message may be JSON for Python but not for the server: it has NaN or Infinity in it, or nests more
+-- deeply than MariaDB reads.
 (NOT JSON_VALID(job.message) AND LTRIM(job.message) LIKE '{%%')
 
 -- name: is_deep
@@ -94,8 +93,8 @@ FROM {jobs} AS job
 (CHAR_LENGTH(job.message) - CHAR_LENGTH(REPLACE(REPLACE(job.message, '[', ''), '{', '')) >= 100)
 
 -- name: jobs
--- MySQL gives an error for JSON that nests more deeply than 100, even to JSON_VALID. So what may do so is
--- not given to it: the last column says so, as it does of JSON that only Python reads.
+-- MySQL fails on JSON that nests more than 100 levels, even in JSON_VALID. It does not get what may: the last
+-- column marks it, and JSON that only Python reads.
 SELECT job.id, job.queue, job.job_status, job.owner,
        CASE WHEN %(is_deep)s THEN NULL WHEN JSON_VALID(job.message)
             THEN JSON_UNQUOTE(COALESCE(JSON_EXTRACT(job.message, '$.headers.task'),
@@ -140,20 +139,20 @@ ORDER BY job.claim_order, job.id
 LIMIT %(limit)s
 
 -- name: claimed
--- Those that somebody has; a million finished ones may be beside them, hence not in an index's order.
+-- Claimed ones. Not in an index's order: there may be a million finished ones beside them.
 AND job.owner IS NOT NULL
 ORDER BY job.claimed_at
 LIMIT %(limit)s
 
--- name: of_nobody
--- Those that nobody has, the last in the index first.
+-- name: unowned
+-- Those without an owner, the last in the index first.
 AND job.owner IS NULL
 ORDER BY job.claim_order DESC, job.id DESC
 LIMIT %(limit)s
 
 -- name: next_due
--- The scheduled jobs of some queues that are due next, among the first of all queues: an index has the
--- order, and no query reads on for ever. Large messages stay where they are.
+-- The scheduled jobs of some queues that are due next, among the first of all queues: in an index's order, and
+-- bounded. Large messages are left out.
 SELECT job.id, IF(OCTET_LENGTH(job.message) <= %(bytes)s, job.message, NULL), job.queue,
        job.task_id, job.claim_order, job.due_at, job.created_at
 FROM (SELECT id FROM {jobs} FORCE INDEX (due)

@@ -1,4 +1,4 @@
-"""The names of a job table's own locks: one place for all who take them, or ask who has them."""
+"""The names of a job table's own locks, for all that take them or ask who holds them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.mysql import Session
 
-# So many idle consumers of one queue can be rung; one that finds no free bell is found by the
-# sweeper, or rung by a consumer that could not take all.
+# How many idle consumers of one queue can be rung. One that finds no free bell is woken by the
+# sweeper, or by a consumer that could not take all jobs.
 SLOTS = 8
-#: What SQL calls the names of a queue's bells.
+#: The parameters for the names of a queue's bells in SQL.
 BELL_PARAMETERS = tuple(f"bell{slot}" for slot in range(SLOTS))
 
 _PLAIN = re.compile(r"[a-z0-9_.-]{1,20}")
@@ -28,17 +28,17 @@ _READABLE, _HASH, _WHOLE_HASH = 7, 12, 32
 
 @dataclass(frozen=True)
 class LockNames:
-    """What the locks of one job table are called.
+    """The names of one job table's locks.
 
     A name is made of the database and the table as the server spells them: two tables of one
     database never meet, and two spellings of one database never miss each other. It begins with
-    ``~``, as no lock of a user does. Whatever stands in a row can be named.
+    ``~``, as no lock of a user does. Each text that a row may have gives a valid name.
 
     Attributes:
-        place: Database and table, ``<database>.<table>``.
+        qualified: Database and table, ``<database>.<table>``.
     """
 
-    place: str
+    qualified: str
 
     @classmethod
     def of(cls, session: Session, table: str) -> Self:
@@ -48,7 +48,7 @@ class LockNames:
 
     def consumer(self, identity: str) -> OwnLockName:
         """The lock that a consumer holds while it lives."""
-        # anything else is in a row that somebody else has written, and nobody's
+        # any other text is from a row that another program has written
         known = identity if _IDENTITY.fullmatch(identity) else _hash(identity)[:_WHOLE_HASH]
         return own_lock_name(self._short, "consumer", known)
 
@@ -69,35 +69,35 @@ class LockNames:
 
     @property
     def migrate(self) -> OwnLockName:
-        """The lock of the one who changes the table's shape."""
+        """The lock of the process that migrates the table."""
         return own_lock_name(self._short, "migrate")
 
     def bells(self, queue: str) -> tuple[OwnLockName, ...]:
         """The bells of the consumers that sleep for a queue."""
-        return _bells(self.place, queue)
+        return _bells(self.qualified, queue)
 
     @property
     def database(self) -> str:
         """The database, as the server spells it."""
-        return self.place.rpartition(".")[0]
+        return self.qualified.rpartition(".")[0]
 
     @property
     def _short(self) -> str:
-        return _shortened(self.place)
+        return _shortened(self.qualified)
 
 
 @lru_cache(maxsize=64)
-def _shortened(place: str) -> str:
-    if _PLAIN.fullmatch(place):
-        return place
-    readable = re.sub(r"[^a-z0-9_.-]+", "_", place.lower())[:_READABLE]
-    return f"{readable}~{_hash(place)[:_HASH]}"
+def _shortened(qualified: str) -> str:
+    if _PLAIN.fullmatch(qualified):
+        return qualified
+    readable = re.sub(r"[^a-z0-9_.-]+", "_", qualified.lower())[:_READABLE]
+    return f"{readable}~{_hash(qualified)[:_HASH]}"
 
 
 @lru_cache(maxsize=8192)
-def _bells(place: str, queue: str) -> tuple[OwnLockName, ...]:
+def _bells(qualified: str, queue: str) -> tuple[OwnLockName, ...]:
     # for the server, the queues "q" and "q " are one
-    digest = _hash(f"{place}:{queue.rstrip(' ')}")[:_WHOLE_HASH]
+    digest = _hash(f"{qualified}:{queue.rstrip(' ')}")[:_WHOLE_HASH]
     return tuple(own_lock_name("bell", digest, str(slot)) for slot in range(SLOTS))
 
 

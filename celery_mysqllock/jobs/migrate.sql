@@ -59,7 +59,7 @@ SELECT COALESCE(MAX(id), 0) FROM {jobs};
 SELECT MAX(id) FROM (SELECT id FROM {jobs} WHERE id > %(after)s ORDER BY id LIMIT %(limit)s) AS part;
 
 -- name: fill_old
--- The older rows, part by part, so that nobody waits for long.
+-- The older rows, part by part, so that no other transaction waits for long.
 UPDATE {jobs} SET message_wide = message
 WHERE id > %(after)s AND id <= %(to)s AND message_wide IS NULL;
 

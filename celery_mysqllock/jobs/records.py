@@ -1,4 +1,4 @@
-"""What can be known of jobs, queues, consumers and the server: the records of an inspection."""
+"""The records that an inspection returns: jobs, queues, consumers and the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class JobStatus(StrEnum):
-    """Where a job is in its life."""
+    """The status of a job."""
 
     READY = "ready"
     SCHEDULED = "scheduled"
@@ -23,11 +23,11 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which jobs are meant; each attribute that is None means any.
+    """A choice of jobs. An attribute that is None means any.
 
     Attributes:
         queue: The queue they are in.
-        status: Where they are in their lives.
+        status: Their status.
         task: The task's exact name. No index has it: among millions give queue and status too.
         older_than: Seconds since they were stored.
     """
@@ -44,8 +44,8 @@ class Job:
 
     Attributes:
         id: The row's id.
-        queue: The queue it is in.
-        status: Where it is in its life.
+        queue: Its queue.
+        status: Its status.
         task: The task that the message names, None where it names none.
         task_id: The task's id as the message or the row has it, None for rows that have none.
         priority: 0 to 9, the greater first.
@@ -87,7 +87,7 @@ class ScheduledJob:
         id: The row's id.
         message: The row's message; None for a large one.
         queue: The queue it is in.
-        task_id: The id that its publisher has given its task, None for none.
+        task_id: The id that its publisher has given its task, None when it has given none.
         priority: 0 to 9, the greater first.
         due_at: When it is due, on the server's clock in UTC.
         created_at: When it was stored, likewise.
@@ -113,13 +113,13 @@ class QueueStatus:
         waiting: Jobs whose key's turn has not come.
         running: Jobs that a consumer has claimed.
         dead: Jobs that are kept for a person.
-        done: Jobs that were dequeued and are nobody's: finished and retained, or dequeued by a
-            program that is none of ours.
+        done: Dequeued jobs without an owner: finished and retained, or dequeued by a program that
+            is not a worker.
         oldest_age: For how many seconds the jobs first in line have been ready, the longest of
             the priorities; None when none is.
         rate: Jobs that ended per second, in the last minute.
         ended: Jobs that have ended since they are counted, which is since the table was migrated.
-        paused_at: Since when nobody claims from it, None while they do.
+        paused_at: When it was paused, None when it is not.
     """
 
     queue: str
@@ -140,14 +140,14 @@ class ConsumerStatus:
     """One consumer.
 
     Attributes:
-        identity: What it is called in the jobs it has claimed.
-        name: What people know it by; None for one that is not on the list of consumers.
-        queues: What it consumes from.
+        identity: The owner of the jobs that it has claimed.
+        name: Its name for people, None for one that is not on the list of consumers.
+        queues: The queues that it consumes from.
         is_alive: Whether the server holds its liveness lock.
         claims: How many jobs it has claimed.
-        started_at: When it came onto the list.
-        is_worker: Whether it takes jobs. Others only listen, to replies and events: ``celery
-            inspect``, Flower, who waits for a result.
+        started_at: When it was put on the list.
+        is_worker: Whether it takes jobs. Others only listen to replies and events: ``celery
+            inspect``, Flower, programs that wait for results.
     """
 
     identity: str
@@ -178,15 +178,15 @@ class OpenTransaction:
 
 @dataclass(frozen=True)
 class ServerHealth:
-    """What slows claims down. An open transaction keeps deleted rows, which each claim steps over.
+    """What slows claims down: an open transaction keeps deleted rows, which each claim steps over.
 
     Attributes:
         server: Kind and version.
         history_list_length: How many transactions' old row versions InnoDB keeps; None when the
-            user may not know (MySQL: the privilege PROCESS).
-        oldest_transaction: The oldest open transaction, None when there is none or the user may
-            not know.
-        knows_transactions: Whether the user may know (the privilege PROCESS).
+            user may not see it (MySQL: the privilege PROCESS).
+        oldest_transaction: The oldest open transaction, None when there is none, or the user may
+            not see it.
+        knows_transactions: Whether the user may see them (the privilege PROCESS).
     """
 
     server: str

@@ -1,4 +1,4 @@
-"""The list of the consumers that live, for people to look at."""
+"""The list of living consumers, for people to look at."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME_LIMIT = 255
 
 
 class Registry:
-    """Who consumes what.
+    """The consumers and their queues.
 
     Args:
         session: An open session.
@@ -32,21 +32,21 @@ class Registry:
         self._sql = Statements(__package__, "registry.sql", **table_names(name))
 
     def add(self, identity: str, name: str, queues: Iterable[str]) -> None:
-        """A consumer lives.
+        """Add a consumer.
 
         Args:
             identity: Its identity.
-            name: What people know it by.
-            queues: What it consumes from.
+            name: Its name for people.
+            queues: The queues that it consumes from.
         """
         self._change("add", identity, name=name[:_NAME_LIMIT], queues=_written(queues))
 
     def set_queues(self, identity: str, queues: Iterable[str]) -> None:
-        """The consumer consumes from these queues now."""
+        """Replace the consumer's queues."""
         self._change("set_queues", identity, queues=_written(queues))
 
     def remove(self, identity: str) -> None:
-        """The consumer has ended."""
+        """Remove a consumer that has ended."""
         self._change("remove", identity)
 
     def _change(self, statement: str, identity: str, **values: Any) -> None:  # noqa: ANN401 - SQL values

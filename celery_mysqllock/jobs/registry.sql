@@ -1,7 +1,7 @@
--- The list of consumers that people see. What a consumer owns is told by its liveness lock.
+-- The list of consumers that people see. Only its liveness lock tells whether a consumer lives.
 
 -- name: add
--- Again when it comes back after the sweeper has taken it for dead.
+-- The row is there when a consumer returns that the sweeper has taken for dead.
 INSERT INTO {consumers} (identity, name, queues)
 VALUES (%(identity)s, %(name)s, %(queues)s)
 ON DUPLICATE KEY UPDATE name = VALUES(name), queues = VALUES(queues);

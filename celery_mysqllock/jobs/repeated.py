@@ -1,4 +1,4 @@
-"""Warnings of what fails again and again: at once, and then once a minute for each cause."""
+"""Warnings of failures that repeat: at once, and then once a minute for each cause."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _PAUSE = 60.0
 
 
 class RepeatedWarnings:
-    """Warns of failures that come back as often as something is tried, without filling the log.
+    """Logs a failure that repeats with every attempt, without filling the log.
 
     Args:
-        logger: Where to.
-        clock: Seconds that only grow.
+        logger: The logger.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,7 +31,7 @@ class RepeatedWarnings:
 
         Args:
             text: With ``%s`` and the like for the values.
-            values: Of an error only the kind counts: its text may differ each time.
+            values: Errors of one class count as the same, since their texts may differ.
         """
         now = self._clock()
         self._said = {cause: at for cause, at in self._said.items() if now - at < _PAUSE}

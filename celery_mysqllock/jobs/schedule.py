@@ -1,4 +1,4 @@
-"""The periodic tasks in the database, and the ticks, of which each is claimed once."""
+"""The periodic tasks in the database, and their ticks, each of which is claimed once."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from celery_mysqllock.settings import check_identifier
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-# Seconds for which a tick's row is kept once it was due. What is claimed twice is claimed within
-# seconds; the rest is for people who want to see what was sent.
+# Seconds for which the row of a due tick is kept. A second claim comes within seconds; after that
+# the row is for people who want to see what was sent.
 _KEPT = 86400
-# Seconds to wait for a row that somebody else has locked. The other tasks wait meanwhile.
+# Seconds to wait for a row that another session has locked. The other tasks wait meanwhile.
 _LOCK_WAIT = 1
 
 
 class PeriodicTask(NamedTuple):
-    """A periodic task, as it stands in the table. Times are UTC, without saying so.
+    """A periodic task, as in the table. Times are in UTC, without a time zone.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         task: The name of the task.
         schedule: Seconds, or the five fields of a crontab, as text.
         timezone: The time zone of the fields, None for the app's.
-        args: A JSON array, None for none.
-        kwargs: A JSON object, None for none.
-        options: A JSON object, None for none.
+        args: A JSON array, or None.
+        kwargs: A JSON object, or None.
+        options: A JSON object, or None.
         enabled: Whether it is sent.
         from_config: Whether the app's configuration has it.
         last_due_at: The last tick; the next is counted from it.
         counts_for: The schedule and time zone that ``last_due_at`` belongs to.
-        last_run_at: When it was sent last.
-        total_run_count: How often it was sent.
+        last_run_at: When it was last sent.
+        total_run_count: How many times it was sent.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Schedule:
         lock: The name of the lock that the session holds.
 
     Raises:
-        SettingsError: The table's name is none.
+        SettingsError: The table's name is not an identifier.
     """
 
     def __init__(self, session: Session, table: str, lock: str) -> None:
@@ -93,7 +93,7 @@ class Schedule:
         self._sql = Statements(__package__, "schedule.sql", jobs=name, **table_names(name))
 
     def open(self) -> None:
-        """Wait a second at most for rows that somebody else has locked, from now on."""
+        """Wait at most a second for rows that another session has locked, from now on."""
         self._session.execute("SET SESSION innodb_lock_wait_timeout = %s", (_LOCK_WAIT,))
 
     def now(self) -> datetime:
@@ -103,7 +103,7 @@ class Schedule:
     def look(self) -> tuple[datetime, int, int]:
         """The time by the server's clock; how many tasks there are, and a sum of their edits.
 
-        Both are as before when nobody but the beat has changed a row.
+        Both stay the same when the beat alone has changed rows.
         """
         ((now, count, edits),) = self._session.query(self._sql["look"])
         return aware(now), int(count), int(edits)
@@ -125,8 +125,8 @@ class Schedule:
             for row in self._session.query(self._sql["all"])
         ]
 
-    def take_over(self, configured: Collection[PeriodicTask]) -> None:
-        """Make those that came from the configuration what it says now; the others stay."""
+    def configure(self, configured: Collection[PeriodicTask]) -> None:
+        """Make the tasks from the configuration what it says now; other tasks stay."""
         known = {row.name: row for row in self.all()}
         names = [row.name for row in configured]
         with self._session.undivided():
@@ -147,13 +147,13 @@ class Schedule:
 
     @contextmanager
     def claim(self, tick: Tick) -> Iterator[bool]:
-        """Claim the tick; what the block does on the session is committed with it, or nothing is.
+        """Claim the tick, and commit it with what the block does on the session, or nothing.
 
-        The block gets whether the tick is this beat's. It is not when somebody has claimed it
-        before, when the task was disabled or deleted meanwhile, or when the lock is not held.
+        The block gets whether the tick is this beat's. It is not when it was claimed before, when
+        the task was disabled or deleted meanwhile, or when the lock is not held.
 
         Raises:
-            TransientError: Somebody else has locked a row; try again.
+            TransientError: Another session has locked a row; try again.
         """
         values = {**self._values(tick), "lock": self._lock}
         with self._session.undivided():
@@ -189,7 +189,7 @@ class Schedule:
         self._session.execute(self._sql["advance_all"].replace("%(cases)s", cases), values)
 
     def pass_over(self, tick: Tick) -> None:
-        """Count on from a tick that somebody has claimed before."""
+        """Count on from a tick that was claimed before."""
         self._session.execute(self._sql["pass_over"], self._values(tick))
 
     def mark_sent(self, tick: Tick, task_id: str | None) -> None:
@@ -201,7 +201,7 @@ class Schedule:
         self._session.execute(self._sql["mark_not_sent"], {**self._values(tick), "reason": reason})
 
     def unsure(self) -> list[Tick]:
-        """The ticks that were claimed by a beat which has not said what became of them."""
+        """Claimed ticks of which it is not known whether they were sent."""
         return [Tick(name, aware(at)) for name, at in self._session.query(self._sql["unsure"])]
 
     def prune(self) -> None:
@@ -213,11 +213,11 @@ class Schedule:
 
 
 def check_schedule(session: Session, table: str) -> None:
-    """Make sure that the tables of the schedule are there, in this release's shape.
+    """Make sure that the tables of the schedule are there, and that this release works with them.
 
     Raises:
         TableMissing: They are not; the message says how to make them.
-        TableMismatch: They are another release's.
+        TableMismatch: This release does not work with them.
     """
     try:
         Migrations(session, table).check()
@@ -230,10 +230,10 @@ def check_schedule(session: Session, table: str) -> None:
 
 
 def aware(at: datetime) -> datetime:
-    """A time of the table with its time zone."""
+    """A time from the table, with its time zone."""
     return at.replace(tzinfo=UTC)
 
 
 def naive(at: datetime) -> datetime:
-    """A time as the table keeps it."""
+    """A time as the table stores it."""
     return at.astimezone(UTC).replace(tzinfo=None)

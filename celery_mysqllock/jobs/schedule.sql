@@ -4,7 +4,7 @@
 SELECT UTC_TIMESTAMP(6);
 
 -- name: look
--- Whether anybody has edited a task: whoever does changes updated_at, the beat does not.
+-- Whether a task was edited: an edit changes updated_at, the beat's own writes do not.
 SELECT UTC_TIMESTAMP(6), COUNT(*), COALESCE(BIT_XOR(CRC32(CONCAT_WS('|', name, updated_at))), 0)
 FROM {schedule};
 
@@ -15,8 +15,8 @@ SELECT name, task, schedule, timezone, args, kwargs, options, enabled, from_conf
 FROM {schedule};
 
 -- name: store
--- One of the configuration's. What only the table knows stays: how far it has come, and whether
--- somebody has disabled it.
+-- A task of the configuration. The columns that the configuration does not have stay: the last tick, and
+-- whether the task is enabled.
 INSERT INTO {schedule} (name, task, schedule, timezone, args, kwargs, options, from_config)
 VALUES (%(name)s, %(task)s, %(schedule)s, %(timezone)s, %(args)s, %(kwargs)s, %(options)s, TRUE)
 ON DUPLICATE KEY UPDATE
@@ -24,18 +24,18 @@ ON DUPLICATE KEY UPDATE
     args = VALUES(args), kwargs = VALUES(kwargs), options = VALUES(options), from_config = TRUE;
 
 -- name: remove_others
--- The configuration has these no more.
+-- Tasks that the configuration no longer has.
 DELETE FROM {schedule} WHERE from_config AND name NOT IN %(names)s;
 
 -- name: count_from
--- Count the ticks from a moment on: it is new, or its schedule has changed. NULL for not at all.
+-- Count the ticks of a new task, or of one whose schedule has changed, from a moment on; NULL for not at all.
 UPDATE {schedule}
 SET last_due_at = %(at)s, counts_for = %(counts_for)s, updated_at = updated_at
 WHERE name = %(name)s;
 
 -- name: claim
--- Take a tick upon oneself: one row when nobody has, the task is still enabled and the session that
--- says this holds the lock.
+-- Claim a tick: one row when it was not claimed before, the task is still enabled, and this session holds the
+-- lock.
 INSERT INTO {ticks} (name, due_at)
 SELECT name, %(due_at)s FROM {schedule} AS task
 WHERE name = %(name)s AND enabled AND IS_USED_LOCK(%(lock)s) = CONNECTION_ID()
@@ -49,7 +49,7 @@ SET last_due_at = %(due_at)s, last_run_at = UTC_TIMESTAMP(6),
 WHERE name = %(name)s;
 
 -- name: lock_all
--- Those of these tasks that are enabled, as long as the session that asks holds the lock.
+-- Those of these tasks that are enabled, if this session holds the lock.
 SELECT name FROM {schedule}
 WHERE name IN %(names)s AND enabled AND IS_USED_LOCK(%(lock)s) = CONNECTION_ID()
 FOR UPDATE;
@@ -72,13 +72,13 @@ WHERE name = %(name)s AND due_at = %(due_at)s;
 UPDATE {ticks} SET reason = %(reason)s WHERE name = %(name)s AND due_at = %(due_at)s;
 
 -- name: pass_over
--- A tick that has a row already was taken by somebody: the next counts from it.
+-- A tick that has a row was claimed before: the next counts from it.
 UPDATE {schedule} AS task JOIN {ticks} AS tick ON tick.name = task.name
 SET task.last_due_at = tick.due_at, task.updated_at = task.updated_at
 WHERE task.name = %(name)s AND tick.due_at = %(due_at)s;
 
 -- name: unsure
--- Ticks of which a beat took care that did not live to say what became of them.
+-- Ticks that a beat claimed, and died before it noted whether it had sent them.
 SELECT name, due_at FROM {ticks} WHERE sent_at IS NULL AND reason IS NULL ORDER BY due_at;
 
 -- name: prune

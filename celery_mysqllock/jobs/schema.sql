@@ -57,8 +57,8 @@ CREATE TABLE IF NOT EXISTS {jobs} (
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COMMENT = 'celery-mysqllock schema 1';
 
 -- name: order_locks
--- Whoever decides which job of an order_key is next locks a row, one for each of 1000 groups of keys. Keys
--- come and go: a row for each would stay, or have to be removed.
+-- A transaction that decides which job of an order_key is next locks a row. There is one for each of 1000
+-- groups of keys, as rows of keys that come and go would have to be removed.
 CREATE TABLE IF NOT EXISTS {order_locks} (
     slot SMALLINT UNSIGNED NOT NULL PRIMARY KEY COMMENT 'CRC32(order_key) % 1000'
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC COMMENT = 'locks for the order of jobs; its rows stay as they are';
@@ -145,7 +145,8 @@ CREATE TABLE IF NOT EXISTS {ephemeral_messages} (
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- name: schedule
--- The periodic tasks that the beats share, from the application's configuration and from whoever INSERTs one.
+-- The periodic tasks that the beats share: those of the application's configuration, and rows that other
+-- programs INSERT.
 CREATE TABLE IF NOT EXISTS {schedule} (
     name            VARCHAR(255) NOT NULL PRIMARY KEY,
     task            VARCHAR(255) NOT NULL COMMENT 'the name of the task',

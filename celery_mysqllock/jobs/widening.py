@@ -1,4 +1,4 @@
-"""Greater ids for a table that another program has made: a copy that follows its changes."""
+"""Makes the INT ids of an adopted table BIGINT: a copy that follows its changes replaces it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
 
 _WIDE = "bigint"
-# Rows that one statement copies: whoever waits for one of them waits some hundredths of a second.
+# Rows that one statement copies, and locks for some hundredths of a second.
 _PART = 2000
 
 
 class Widening:
     """Makes the ids of a job table BIGINT while programs use it.
 
-    No server changes the type of a primary key without a copy for which all writes wait (MariaDB
-    does from 11.2 on). So a second table is filled part by part, while triggers write into it what
-    changes in the first, and takes the place of the first in one moment. A run that was killed is
-    finished by the next.
+    Servers copy the table to change the type of a primary key, and all writes wait (except in
+    MariaDB from 11.2 on). So this fills a second table part by part, while triggers apply to it
+    each change of the first, and then renames both in one moment. The next run finishes one that
+    was killed.
 
     Args:
         session: An open session, whose user may CREATE, ALTER, DROP and TRIGGER.

@@ -84,7 +84,7 @@ def test_each_table_of_a_database_has_a_housekeeper_of_its_own(
 def test_a_lock_of_a_user_is_never_one_of_ours(name: str, namespace: str | None) -> None:
     names = LockNames("shop.jobs")
     identity = "a" * 32
-    values = {"place": names.place, "identity": identity}
+    values = {"place": names.qualified, "identity": identity}
     full = lock_name((namespace or "shop").format(**values), name.format(**values))
     own = {names.sweeper, names.beat, names.migrate, names.consumer(identity), *names.bells("q")}
     assert full not in own
