@@ -1,4 +1,4 @@
-"""``consumers``: who takes jobs from the table."""
+"""``consumers``: the workers and other programs that consume."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def consumers(deployment: Deployment, *, as_json: bool) -> None:
-    """List the consumers: those that take jobs, and whoever else listens now.
+    """List the consumers: those that claim jobs, and those that only listen.
 
-    One whose liveness lock is free is dead; its jobs go back to their queues after the grace. What
-    only listens, such as celery inspect or Flower, has "(listens)" for its queues.
+    A consumer whose liveness lock is free is dead; its jobs return to their queues after the grace.
+    One that only listens, such as celery inspect or Flower, has "(listens)" for its queues.
     """
     with deployment.inspection() as inspection:
         found = inspection.consumers()

@@ -158,11 +158,11 @@ class Deployment:
 
 
 def choose_url(context: click.Context, url: str | None, file: Path | None) -> str | None:
-    """The URL out of the options ``--url`` and ``--url-file``, or of the environment.
+    """The URL of ``--url``, ``--url-file`` or the environment.
 
     Raises:
-        click.UsageError: Both options are given; the file cannot be read, has no URL in its first
-            line, or may be read by all users of the host.
+        click.UsageError: Both options are given; or the file cannot be read, has no URL in its
+            first line, or is readable by all users of the host.
     """
     if file is None:
         return url
@@ -173,7 +173,7 @@ def choose_url(context: click.Context, url: str | None, file: Path | None) -> st
             is_open_to_all = os.fstat(opened.fileno()).st_mode & stat.S_IROTH
             found = "" if is_open_to_all else opened.readline().strip()
     except (OSError, UnicodeDecodeError) as error:
-        # not chained: what cannot be decoded is a part of the file
+        # not chained, since the error quotes what cannot be decoded
         reason = (error.strerror if isinstance(error, OSError) else None) or "it is no text"
         raise click.UsageError(f"--url-file {file} cannot be read: {reason}.") from None
     if is_open_to_all:
@@ -189,7 +189,7 @@ def choose_url(context: click.Context, url: str | None, file: Path | None) -> st
 def find_deployment(
     context: click.Context, app: str | None, url: str | None, table: str | None
 ) -> Deployment:
-    """The deployment that the options say; under ``celery -A app`` that app's.
+    """The deployment that the options name; under ``celery -A app`` that app's.
 
     Raises:
         click.UsageError: There is no such app.

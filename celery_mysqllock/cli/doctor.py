@@ -1,4 +1,4 @@
-"""``doctor``: what would fail with this server and this user, why, and what to do."""
+"""``doctor``: checks what would fail with this server and user, and says why and what to do."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"
     type=click.Choice(sorted(ROLES)),
     default="worker",
     show_default=True,
-    help="What the user that logs in is there for.",
+    help="The role of the user that logs in.",
 )
 @json_option
 @click.pass_obj
 def doctor(deployment: Deployment, *, role: str, as_json: bool) -> None:
-    """Look at the servers of the jobs and of the locks, and say what would fail and why.
+    """Check the servers of the jobs and of the locks; report what would fail, and why.
 
-    It changes nothing. The exit code is 1 when something is a problem.
+    It changes nothing. The exit code is 1 if there is a problem.
     """
     found: list[tuple[Address, list[Finding]]] = []
     multi = deployment.locks.allow_multi_primary
@@ -60,7 +60,7 @@ def doctor(deployment: Deployment, *, role: str, as_json: bool) -> None:
 
 
 def servers_of(deployment: Deployment) -> dict[Address, BrokerSettings | None]:
-    """Each server, with how its job table is used, None where only locks are kept."""
+    """Each server with the settings of its job table, None for a server that only has locks."""
     address = lock_address(deployment.locks)
     found: dict[Address, BrokerSettings | None] = {}
     if deployment.has_jobs:
@@ -78,7 +78,7 @@ def _table(findings: Iterable[Finding]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        # Text: what a server says is no markup
+        # Text, because a server's words may look like markup
         level = Text(f"  {finding.level.value}", style=_STYLES[finding.level])
         table.add_row(level, cell_of(finding.subject), cell_of(finding.text))
         if finding.advice:

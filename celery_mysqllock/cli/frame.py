@@ -1,4 +1,4 @@
-"""One frame of ``top``: an overview as lines that fit a terminal."""
+"""A frame of ``top``: an overview in lines that fit the terminal."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 _HEAD = 2  # lines above the sections
 _BAR = "bold reverse"
-_OLD = 60  # seconds after which an open transaction is worth a colour
-_LONG = 100_000  # a history list from here on slows claims
+_OLD = 60  # seconds after which an open transaction is coloured
+_LONG = 100_000  # from this length on, a history list slows claims
 
 
 class Section(NamedTuple):
-    """A part of the frame: a bar with titles, and a line for each of what it shows.
+    """A part of the frame: a bar with titles, and rows.
 
     Attributes:
-        title: What it shows; the title of the first column.
-        total: How many there are, which may be more than the rows.
-        columns: The titles of the other columns; those with ``>`` in front are on the right.
-        rows: The cells, each with a style of rich behind ``|`` if it has one.
+        title: The title of the first column.
+        total: How many items there are, which may be more than the rows.
+        columns: The titles of the other columns; a leading ``>`` aligns right.
+        rows: The cells.
     """
 
     title: str
@@ -45,12 +45,12 @@ class Section(NamedTuple):
 
 
 def frame(overview: Overview, *, height: int, problem: str | None = None) -> RenderableType:
-    """The overview on so many lines.
+    """Lay out an overview.
 
     Args:
-        overview: What is shown.
+        overview: The overview.
         height: The terminal's lines.
-        problem: Why it is not of this moment, None when it is.
+        problem: Why the overview is out of date, None if it is not.
     """
     sections = [
         _queues(overview),
@@ -66,7 +66,7 @@ def frame(overview: Overview, *, height: int, problem: str | None = None) -> Ren
 
 
 def _shares(needed: Sequence[int], lines: int) -> list[int]:
-    """Deal the lines out in turn, two to the first and one to each other, while it needs more."""
+    """Deal out the lines: in each turn two to the first section and one to each other one."""
     shares = [0] * len(needed)
     while lines > 0 and shares != list(needed):
         for number, need in [(0, needed[0]), *enumerate(needed)]:

@@ -1,4 +1,4 @@
-"""``jobs``: look at jobs, retry dead ones, discard and move them."""
+"""``jobs``: list, show, retry, discard and move jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=ListGroup)
 def jobs() -> None:
-    """Look at jobs, retry dead ones, discard and move them.
+    """List and show jobs, retry dead ones, discard and move jobs.
 
     Without a command it lists them, with the options of 'list'.
     """
@@ -42,9 +42,9 @@ def jobs() -> None:
 @json_option
 @click.pass_obj
 def list_jobs(deployment: Deployment, *, selection: Selection, limit: int, as_json: bool) -> None:
-    """List jobs, queue by queue: those in line first, of dead and done ones the last stored.
+    """List jobs by queue: in the order in which they run, dead and done ones the newest first.
 
-    A task's name is in no index: among millions of jobs give --queue and --status too.
+    No index has the task's name: among millions of jobs, give --queue and --status too.
     """
     with deployment.inspection() as inspection:
         found = inspection.jobs(selection, limit + 1)
@@ -72,10 +72,10 @@ def _brief(job: Job) -> str:
 @json_option
 @click.pass_obj
 def show(deployment: Deployment, *, job_id: str, as_json: bool) -> None:
-    """Show a job with its message: by its row's id, or by its task's id.
+    """Show a job with its message, by the id of its row or of its task.
 
-    A dead job's reason holds the traceback where its task failed. The exit code is 1 when there is
-    no such job.
+    The reason of a dead job contains the traceback if its task failed. The exit code is 1 if there
+    is no such job.
     """
     with deployment.inspection() as inspection:
         found = inspection.find(job_id)
@@ -107,7 +107,7 @@ def _for_people(value: object) -> object:
 
 
 def readable(message: str) -> str:
-    """The message as it is shown to people: JSON with a line for each value."""
+    """The message for people: JSON with a line for each value."""
     try:
         return json.dumps(json.loads(message), ensure_ascii=False, indent=2)
     except (ValueError, RecursionError):
@@ -116,7 +116,7 @@ def readable(message: str) -> str:
 
 @jobs.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("--all-dead", is_flag=True, help="All dead jobs, or those that the options say.")
+@click.option("--all-dead", is_flag=True, help="All dead jobs, or those that the options select.")
 @selection_options(status=False)
 @json_option
 @click.pass_obj
@@ -130,7 +130,7 @@ def retry(
 ) -> None:
     """Queue dead jobs again, as if they had never been delivered.
 
-    The exit code is 1 when one of the ids is of no dead job; the others are retried.
+    The exit code is 1 if one of the ids is not that of a dead job; the others are retried.
     """
     if all_dead == bool(ids) or (ids and selection != Selection()):
         raise click.UsageError("Give either ids, or --all-dead and what narrows it.")
@@ -150,9 +150,9 @@ def retry(
 def discard(
     deployment: Deployment, *, ids: tuple[str, ...], selection: Selection, yes: bool, as_json: bool
 ) -> None:
-    """Delete jobs; never those that a worker has. Asks first.
+    """Delete jobs, except those that a worker has claimed. Asks first.
 
-    The exit code is 1 when one of the ids is of no job that can be discarded; the others are.
+    The exit code is 1 if one of the ids is not that of a job that can be discarded; the others are.
     """
     _check_choice(ids, selection)
     with deployment.inspection() as inspection, deployment.control() as control:
@@ -166,15 +166,15 @@ def discard(
 @jobs.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @selection_options(status=True)
-@click.option("--to", required=True, help="The queue to put them into.")
+@click.option("--to", required=True, help="The queue to move them to.")
 @json_option
 @click.pass_obj
 def move(
     deployment: Deployment, *, ids: tuple[str, ...], selection: Selection, to: str, as_json: bool
 ) -> None:
-    """Put jobs into another queue; never those that a worker has, or that are done.
+    """Move jobs to another queue, except those that a worker has claimed or that are done.
 
-    The exit code is 1 when one of the ids is of no job that can be moved; the others are.
+    The exit code is 1 if one of the ids is not that of a job that can be moved; the others are.
     """
     _check_choice(ids, selection)
     with deployment.inspection() as inspection, deployment.control() as control:

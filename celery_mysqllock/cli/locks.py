@@ -1,4 +1,4 @@
-"""``locks``: which locks are held and waited for, and by whom; and their release by force."""
+"""``locks``: who holds and awaits which locks; frees a lock by force."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.cli.deployment import Deployment
     from celery_mysqllock.locks.listing import HeldLock
 
-_FREE = 1  # exit code of ``show`` when nobody holds the lock
+_FREE = 1  # exit code of ``show`` if the lock is free
 _IN_PART = "Only locks that are waited for are shown: 'mysqllock doctor' says why."
 
 
@@ -38,8 +38,8 @@ _IN_PART = "Only locks that are waited for are shown: 'mysqllock doctor' says wh
 def locks(context: click.Context, *, as_json: bool) -> None:
     """Show the locks of the namespace that are held: by whom, since when, and who waits.
 
-    Of the broker's own locks it shows that of the active beat; 'mysqllock consumers' tells of the
-    others.
+    Of the broker's own locks it shows only that of the active beat; for the others see 'mysqllock
+    consumers'.
 
     How much is shown depends on the server and on what this user may read there: 'mysqllock
     doctor' says what shows more.
@@ -71,8 +71,8 @@ def locks(context: click.Context, *, as_json: bool) -> None:
 def show(deployment: Deployment, *, name: str, as_json: bool) -> None:
     """Show who holds a lock, and who waits for it.
 
-    NAME is as in 'mysqllock run', or as 'mysqllock locks' prints it. The exit code is 1 when
-    nobody holds it.
+    NAME is as in 'mysqllock run', or as 'mysqllock locks' prints it. The exit code is 1 if the
+    lock is free.
     """
     with _at(deployment) as (session, namespace):
         full = _full_name(namespace, name)
@@ -96,7 +96,7 @@ def show(deployment: Deployment, *, name: str, as_json: bool) -> None:
 def reset(deployment: Deployment, *, name: str, yes: bool) -> None:
     """Free a lock by force: KILL the session that holds it.
 
-    Its holder is told that the lock is lost, and the next in line gets it.
+    The holder notices that it has lost the lock, and the next waiter gets it.
     """
     with _at(deployment) as (session, namespace):
         full = _full_name(namespace, name)
@@ -117,7 +117,7 @@ def reset(deployment: Deployment, *, name: str, yes: bool) -> None:
 
 @contextmanager
 def _at(deployment: Deployment) -> Iterator[tuple[Session, str]]:
-    """A session with the server of the locks, and their namespace."""
+    """A session with the locks' server, and the locks' namespace."""
     settings = deployment.locks
     address = lock_address(settings)
     if address is None:

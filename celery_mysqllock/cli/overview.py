@@ -1,4 +1,4 @@
-"""What ``top``, ``metrics`` and ``web`` show: read at once, over sessions that stay open."""
+"""What ``top``, ``metrics`` and ``web`` show, read over sessions that stay open."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.jobs import ConsumerStatus, Job, QueueStatus, ServerHealth
     from celery_mysqllock.mysql import Address
 
-# A server that does not answer for so many seconds is shown as lost.
+# Seconds without an answer after which a server counts as lost.
 _PATIENCE = 10.0
 
 
@@ -39,11 +39,12 @@ class Overview:
         address: Host, port and database.
         queues: Each queue, by name.
         consumers: Each consumer, by name.
-        running: Jobs that consumers have, the longest claimed first.
-        dead: Dead jobs, queue by queue, the last stored first.
-        locks: The locks of the namespace, most waited for first; None when they are in memory.
+        running: Claimed jobs, the longest claimed first.
+        dead: Dead jobs by queue, the newest first.
+        locks: The locks of the namespace, those with most waiters first; None if they are in
+            memory.
         server: What slows claims down.
-        count_limit: Where counting stopped, None for nowhere.
+        count_limit: The count at which counting stopped, None for no limit.
         seconds: How long reading took.
     """
 
@@ -65,16 +66,16 @@ class Overview:
 
     @property
     def workers(self) -> list[ConsumerStatus]:
-        """The consumers that take jobs."""
+        """The consumers that claim jobs."""
         return [consumer for consumer in self.consumers if consumer.is_worker]
 
     @property
     def alive(self) -> int:
-        """How many consumers live that take jobs."""
+        """How many consumers that claim jobs are alive."""
         return sum(consumer.is_alive for consumer in self.workers)
 
     def total(self, status: JobStatus) -> int:
-        """How many jobs of all queues are in that state."""
+        """How many jobs of all queues have that status."""
         return sum(getattr(queue, status.value) for queue in self.queues)
 
 
@@ -85,8 +86,8 @@ class OverviewReader:
 
     Args:
         deployment: What is read.
-        rows: Most running jobs, dead ones of each queue, and locks to read.
-        count_limit: Where the counting of a queue's jobs stops, None to count all.
+        rows: Most running jobs, dead jobs of each queue, and locks to read.
+        count_limit: The count at which counting a queue's jobs stops, None for no limit.
     """
 
     def __init__(
@@ -102,20 +103,20 @@ class OverviewReader:
         self._begun = self._ended = 0.0
 
     def close(self) -> None:
-        """End the sessions."""
+        """Close the sessions."""
         sessions, self._jobs, self._locks = {self._jobs, self._locks}, None, None
         for session in sessions:
             if session is not None:
                 session.close()
 
     def read(self, max_age: float = 0.0) -> Overview:
-        """The fleet now, or as it was read at most so many seconds ago.
+        """Read the fleet, or return what was read at most ``max_age`` seconds ago.
 
-        Who waits while another one reads gets what is read next, as do all who wait.
+        Threads that wait while another one reads share the result of the next read.
 
         Raises:
-            MySQLLockError: It cannot be read: nobody answers, or something is missing. The next
-                call tries again.
+            MySQLLockError: The server does not answer, or something is missing. The next call
+                tries again.
         """
         asked = time.monotonic()
         with self._mutex:
@@ -162,7 +163,7 @@ class OverviewReader:
         if self._locks is None:
             return None
         namespace = self._deployment.locks.namespace or self._locks.database
-        # of the broker's own locks the beat's alone: the consumers tell of the others
+        # of the broker's own locks only the beat's: the consumers show the others
         beat = LockNames.of(self._locks, self._deployment.settings.table).beat
         return list_locks(self._locks, namespace, also={beat}, limit=self._rows)
 
@@ -183,7 +184,7 @@ def _brief(address: Address) -> str:
 
 
 def short_name(lock: str) -> str:
-    """A lock's name for people, without the namespace and the hash of one that is not plain."""
+    """A lock's name for people, without namespace and hash."""
     if is_own_lock(lock):
         return lock.rpartition(":")[2]
     readable, mark, _ = lock.partition("~")

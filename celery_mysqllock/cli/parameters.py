@@ -29,15 +29,15 @@ class Seconds(click.FloatRange):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> float:
-        """The number."""
+        """Convert the value."""
         seconds = float(super().convert(value, param, ctx))
         if not math.isfinite(seconds):
-            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
         return seconds
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg] # generic in the newest click only
-    """A number of seconds, or one with s, m, h or d behind it."""
+    """A number of seconds, or a number followed by s, m, h or d."""
 
     name = "duration"
 
@@ -47,33 +47,38 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic in the newe
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> float:
-        """The seconds."""
+        """Convert the value to seconds."""
         if isinstance(value, float):
             return value
         if value == "0":
             return 0.0
         seconds = duration(float(value) if value.isdecimal() else value)
         if seconds is None:
-            self.fail(f"{value!r} is no duration, such as 90s, 15m, 1h or 7d.", param, ctx)
+            self.fail(f"{value!r} is not a duration such as 90s, 15m, 1h or 7d.", param, ctx)
         return seconds
 
 
 def selection_options(*, status: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of a selection, as one argument ``selection``.
+    """Add the options that select jobs to a command, which gets one argument ``selection``.
 
     Args:
         status: Whether there is ``--status``.
     """
     options = [
-        click.option("--queue", "-Q", help="Only of this queue."),
-        click.option("--task", help="Only of this task, by its full name."),
+        click.option("--queue", "-Q", help="Only jobs of this queue."),
+        click.option("--task", help="Only jobs of this task, by its full name."),
         click.option(
-            "--older-than", type=Duration(), help="Only stored so long ago, such as 90s, 1h or 7d."
+            "--older-than",
+            type=Duration(),
+            help="Only jobs stored longer ago, such as 90s, 1h or 7d.",
         ),
     ]
     if status:
         names = [known.value for known in JobStatus]
-        options.insert(1, click.option("--status", type=click.Choice(names), help="Only these."))
+        options.insert(
+            1,
+            click.option("--status", type=click.Choice(names), help="Only jobs with this status."),
+        )
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)

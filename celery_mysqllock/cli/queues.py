@@ -1,4 +1,4 @@
-"""``queues``: look at queues, pause and resume, purge, move and delete them."""
+"""``queues``: list, pause, resume, purge, move and delete queues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=ListGroup)
 def queues() -> None:
-    """Look at queues, pause and resume, purge, move and delete them.
+    """List, pause, resume, purge, move and delete queues.
 
     Without a command it lists them, with the options of 'list'.
     """
@@ -36,7 +36,7 @@ def queues() -> None:
 @json_option
 @click.pass_obj
 def list_queues(deployment: Deployment, *, exact: bool, as_json: bool) -> None:
-    """List the queues: what waits in each, for how long, and how fast jobs end."""
+    """List the queues: how many jobs they have, how long these wait, and how fast they end."""
     with deployment.inspection() as inspection:
         found = inspection.queues(None if exact else COUNT_LIMIT)
     if as_json:
@@ -46,7 +46,7 @@ def list_queues(deployment: Deployment, *, exact: bool, as_json: bool) -> None:
 
 
 def print_queues(found: list[QueueStatus], count_limit: int | None) -> None:
-    """Print a table of queues, in which a count at the limit has a ``+`` behind it."""
+    """Print a table of queues; a count at the limit ends with ``+``."""
 
     def count(jobs: int) -> str:
         return f"{jobs}+" if count_limit is not None and jobs >= count_limit else str(jobs)
@@ -74,9 +74,9 @@ def print_queues(found: list[QueueStatus], count_limit: int | None) -> None:
 @click.argument("queue")
 @click.pass_obj
 def pause(deployment: Deployment, *, queue: str) -> None:
-    """Have no worker claim from a queue, from the next claim of each on.
+    """Make workers stop claiming from a queue, from their next claim on.
 
-    What is running or prefetched goes on, and publishing too.
+    Jobs that are running or prefetched go on, and jobs can still be published.
     """
     with deployment.inspection() as inspection, deployment.control() as control:
         is_known = queue in {known.queue for known in inspection.queues(1)}
@@ -90,7 +90,7 @@ def pause(deployment: Deployment, *, queue: str) -> None:
 @click.argument("queue")
 @click.pass_obj
 def resume(deployment: Deployment, *, queue: str) -> None:
-    """Have a paused queue claimed from again, at once."""
+    """Make workers claim from a paused queue again, at once."""
     with deployment.control() as control:
         was_paused = control.resume(queue)
     echo(f"{queue} is resumed." if was_paused else f"{queue} was not paused.")
@@ -115,11 +115,11 @@ def purge(deployment: Deployment, *, queue: str, yes: bool, as_json: bool) -> No
 
 @queues.command()
 @click.argument("queue")
-@click.option("--to", required=True, help="The queue to put them into.")
+@click.option("--to", required=True, help="The queue to move them to.")
 @json_option
 @click.pass_obj
 def move(deployment: Deployment, *, queue: str, to: str, as_json: bool) -> None:
-    """Put all ready, scheduled and waiting jobs of a queue into another one."""
+    """Move all ready, scheduled and waiting jobs of a queue to another one."""
     with deployment.control() as control:
         moved = control.move_queue(queue, to)
     if as_json:
@@ -133,10 +133,10 @@ def move(deployment: Deployment, *, queue: str, to: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def delete(deployment: Deployment, *, names: tuple[str, ...], as_json: bool) -> None:
-    """Forget queues that are used no more: their bindings, pauses and totals.
+    """Delete queues that are no longer used, with their bindings, pauses and totals.
 
-    One that has jobs, finished and dead ones too, or a consumer that lives is left alone, and the
-    exit code is 1; the others go. Whoever declares such a queue again makes it anew.
+    A queue with jobs, even finished or dead ones, or with a living consumer is not deleted, and the
+    exit code is 1; the others are deleted. Declaring such a queue creates it again.
     """
     with deployment.inspection() as inspection, deployment.control() as control:
         known = {queue.queue: queue for queue in inspection.queues(1)}

@@ -1,4 +1,4 @@
-"""``stats``: the queues, their totals, and what on the server slows claims down."""
+"""``stats``: the queues, their totals, and the server's health."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _UNKNOWN = "unknown: needs the privilege PROCESS"
 def stats(deployment: Deployment, *, exact: bool, as_json: bool) -> None:
     """Show queues, totals and the server's health.
 
-    An old open transaction (a backup, a forgotten session) keeps the server from forgetting deleted
-    rows, which every claim then has to step over.
+    An old open transaction (a backup, a forgotten session) keeps the server from purging deleted
+    rows, which every claim then has to skip.
     """
     with deployment.inspection() as inspection:
         queues = inspection.queues(None if exact else COUNT_LIMIT)

@@ -27,7 +27,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 def print_json(content: object) -> None:
-    """Print it as JSON; records become objects, times ISO 8601 in UTC."""
+    """Print JSON; dataclasses become objects, times ISO 8601 in UTC."""
     click.echo(visible_json(json.dumps(content, default=_plain, ensure_ascii=False, indent=2)))
 
 
@@ -40,8 +40,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     """Print a table that fits the terminal, or 80 columns where there is none.
 
     Args:
-        columns: The titles; one that begins with ``>`` is of numbers, on the right, and never cut.
-            When the line is too long, the last column is cut, and the other texts go on below.
+        columns: The titles. A leading ``>`` marks a column of numbers: aligned right, never cut.
+            If a line is too long, its last column is cut and the other texts are wrapped.
         rows: The cells; None becomes a dash.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -58,7 +58,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, one a line; those without a value are left out."""
+    """Print names and values, one per line; those with None are left out."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -69,17 +69,17 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
 
 
 def cell_of(value: object, style: str = "") -> Text:
-    """A cell of rich's, in which nothing is markup and nothing acts on the terminal."""
+    """A cell without markup and without terminal escapes."""
     return Text(visible(str(value)), style)
 
 
 def echo(text: str) -> None:
-    """Print a text that holds what others have written."""
+    """Print a text that may quote other programs."""
     click.echo(visible_lines(text))
 
 
 def show(table: Table) -> None:
-    """Print what rich has laid out, without spaces at the ends of lines."""
+    """Print a table of rich without trailing spaces."""
     console = Console(highlight=False)
     with console.capture() as lines:
         console.print(table)
@@ -88,7 +88,7 @@ def show(table: Table) -> None:
 
 
 def span(seconds: float | None) -> str | None:
-    """Seconds for people, such as ``5 min``."""
+    """A number of seconds for people, such as ``5 min``."""
     if seconds is None:
         return None
     for unit, name in _UNITS:
@@ -98,12 +98,12 @@ def span(seconds: float | None) -> str | None:
 
 
 def since(moment: datetime | None) -> str | None:
-    """How long ago that was, such as ``5 min``."""
+    """How long ago a moment was, such as ``5 min``."""
     return span((datetime.now(UTC) - moment).total_seconds()) if moment else None
 
 
 def queues_of(consumer: ConsumerStatus) -> str:
-    """What a consumer takes jobs from, for people."""
+    """The queues of a consumer, for people."""
     return ", ".join(consumer.queues) or ("-" if consumer.is_worker else "(listens)")
 
 

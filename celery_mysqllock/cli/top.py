@@ -36,14 +36,14 @@ _QUIT = frozenset("qQ\x04")
     type=Seconds(0.2, 3600),
     default=2.0,
     show_default=True,
-    help="Seconds between two looks.",
+    help="Seconds between two frames.",
 )
 @click.option("--once", is_flag=True, help="Print one frame and end.")
 @click.pass_obj
 def top(deployment: Deployment, *, interval: float, once: bool) -> None:
     """Show queues, consumers, running jobs, locks and dead jobs, live. q or Ctrl-C ends it.
 
-    Also the server's health. When the server is lost it says so, and goes on when it is back.
+    It also shows the server's health, says when the server is lost, and goes on when it is back.
     """
     reader, console = OverviewReader(deployment), Console(highlight=False)
     if once:
@@ -51,9 +51,9 @@ def top(deployment: Deployment, *, interval: float, once: bool) -> None:
         reader.close()
         return
     if not (sys.stdin.isatty() and console.is_terminal):
-        raise click.UsageError("This is no terminal; with --once it prints one frame.")
+        raise click.UsageError("This is not a terminal; --once prints one frame.")
     with _quiet_end(), _keys() as keys:
-        # once before the screen is taken: what will never work is an error message
+        # before the screen is switched, so that an error is printed as usual
         overview = reader.read()
         with Live(console=console, screen=True, auto_refresh=False) as live:
             _run(reader, live, keys, overview, interval)
@@ -87,7 +87,7 @@ def _in_one_line(error: MySQLLockError) -> str:
 
 
 def _is_quit(keys: int, seconds: float) -> bool:
-    """Wait for a key that ends it; False when the time is over."""
+    """Wait for a key that ends it; False after that many seconds."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         if select.select([keys], [], [], left)[0]:
@@ -99,7 +99,7 @@ def _is_quit(keys: int, seconds: float) -> bool:
 
 @contextmanager
 def _keys() -> Iterator[int]:
-    """Have keys arrive one by one and unseen; the terminal is as before at the end."""
+    """Read keys one by one and without echo; restore the terminal afterwards."""
     keys = sys.stdin.fileno()
     before = termios.tcgetattr(keys)
     tty.setcbreak(keys)
@@ -111,7 +111,7 @@ def _keys() -> Iterator[int]:
 
 @contextmanager
 def _quiet_end() -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM end the block as q does, so that the terminal is restored."""
+    """Make Ctrl-C and SIGTERM end the block as q does, so that the terminal is restored."""
 
     def end(*_: object) -> NoReturn:
         raise KeyboardInterrupt

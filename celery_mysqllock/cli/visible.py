@@ -1,24 +1,24 @@
-"""Texts of rows, programs and servers as a terminal may get them: none of them acts on it."""
+"""Escapes in texts from rows, programs and servers what would act on a terminal."""
 
 from __future__ import annotations
 
 import json
 import unicodedata
 
-# Control characters, those that turn the direction of writing or are unseen, halves of pairs, and
-# ends of lines and paragraphs beside the usual one.
+# Control characters, invisible ones and those that change the direction of writing, surrogates, and
+# unusual line and paragraph separators.
 _CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# What joins letters is part of how some scripts are written.
+# Joiners are part of some scripts.
 _HARMLESS = frozenset("\u200c\u200d")
 _PLAIN_ENDS = "\n\t"
 
 
 def visible(text: str, *, keeps: str = "") -> str:
-    r"""The text with an escape, such as ``\x1b``, for each character that a terminal would obey.
+    r"""Escape each character that a terminal would obey, such as ``\x1b``.
 
     Args:
-        text: What somebody else has written.
-        keeps: Characters that stay as they are.
+        text: A text from outside.
+        keeps: Characters that are not escaped.
     """
     if text.isprintable():
         return text
@@ -26,12 +26,12 @@ def visible(text: str, *, keeps: str = "") -> str:
 
 
 def visible_lines(text: str) -> str:
-    """The same for a text of several lines, which stay lines."""
+    """Escape a text of several lines, and keep the lines."""
     return visible(text, keeps=_PLAIN_ENDS)
 
 
 def visible_json(text: str) -> str:
-    """The same for JSON, which means what it did."""
+    """Escape JSON without changing its meaning."""
     if text.isprintable():
         return text
     return "".join(

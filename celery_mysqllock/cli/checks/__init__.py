@@ -1,4 +1,4 @@
-"""What ``mysqllock doctor`` looks at, on one server, and what it finds."""
+"""The checks of ``mysqllock doctor`` on one server, and their findings."""
 
 from __future__ import annotations
 

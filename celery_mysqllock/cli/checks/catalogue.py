@@ -1,4 +1,4 @@
-"""Looks at one server in all respects; what cannot be looked at is a finding too."""
+"""All checks of one server; a check that cannot be made is a finding too."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def examine(
     allow_multi_primary: bool,
     role: str = "worker",
 ) -> Iterator[Finding]:
-    """Look at a server.
+    """Check a server.
 
     Args:
-        address: Where it is.
-        broker: How its job table is used, None when only locks are kept there.
-        allow_multi_primary: Whether the user has said that one of several primaries will do.
-        role: What the user is there for, one of ``ROLES``.
+        address: The server.
+        broker: The settings of its job table, None if it only has locks.
+        allow_multi_primary: Whether the user accepts one of several primaries.
+        role: The role of the user that logs in, one of ``ROLES``.
     """
     session = Session(address, patience=_PATIENCE)
     try:
@@ -114,4 +114,4 @@ def examine(
                 yield problem("connection", str(error), "")
                 return
             except MySQLLockError as error:
-                yield warning(subject, f"It could not be looked at: {error}", "")
+                yield warning(subject, f"This could not be checked: {error}", "")

@@ -16,7 +16,7 @@ class Target:
 
     Attributes:
         session: An open session with it.
-        table: The job table's name, None when only locks are kept there.
+        table: The job table's name, None if the server only has locks.
         creates_table: Whether a missing job table is created on first use.
         allow_multi_primary: Whether the user accepts one of several primaries.
         variables: The server's global variables.

@@ -1,4 +1,4 @@
-"""The server and the way to it: version, encryption, clock, and what stands in between."""
+"""The server and the connection to it: version, encryption, clock and proxies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SKEW = 2.0  # seconds
 
 
 def check_server(target: Target) -> Iterator[Finding]:
-    """Kind and version."""
+    """Product and version."""
     server = target.session.server
     if server.is_too_old:
         text = f"{server} is older than MySQL 5.7 and MariaDB 10.4."
@@ -39,7 +39,7 @@ def check_server(target: Target) -> Iterator[Finding]:
 
 
 def check_encryption(target: Target) -> Iterator[Finding]:
-    """TLS, as this very connection uses it."""
+    """TLS, as this connection uses it."""
     address = target.session.address
     ((_, cipher),) = target.session.query(_statements["encryption"]) or [("", "")]
     mode = address.effective_tls.mode
@@ -48,7 +48,7 @@ def check_encryption(target: Target) -> Iterator[Finding]:
     elif not cipher:
         yield warning(
             "encryption",
-            "The connection is not encrypted: whoever is on the way reads jobs, and may change "
+            "The connection is not encrypted: anyone on the network path can read jobs and change "
             "statements.",
             "Add ?ssl_mode=VERIFY_IDENTITY to the URL, and ssl_ca if the authority is your own.",
         )
@@ -57,7 +57,7 @@ def check_encryption(target: Target) -> Iterator[Finding]:
     else:
         yield warning(
             "encryption",
-            f"{cipher}, but with ssl_mode={mode} nobody checks whose certificate the server has.",
+            f"{cipher}, but with ssl_mode={mode} the server's certificate is not verified.",
             "Add ?ssl_mode=VERIFY_IDENTITY to the URL, and ssl_ca if the authority is your own.",
         )
 
@@ -67,12 +67,12 @@ def _is_local(address: Address) -> bool:
 
 
 def check_clock(target: Target) -> Iterator[Finding]:
-    """How far the clocks of client and server are apart."""
+    """The difference between the clocks of client and server."""
     before = time.time()
     server = float(target.session.value(_statements["clock"]))
     after = time.time()
     skew = server - (before + after) / 2
-    # what the round trip took is not known better
+    # the round trip limits the precision
     if abs(skew) - (after - before) / 2 > _SKEW:
         yield warning(
             "clock",
@@ -85,7 +85,7 @@ def check_clock(target: Target) -> Iterator[Finding]:
 
 
 def check_proxy(target: Target) -> Iterator[Finding]:
-    """Whether all statements of this connection reach one session of the server."""
+    """Whether all statements of this connection reach the same session."""
     session = target.session
     said = f"{target.variables.get('version', '')} {target.variables.get('version_comment')}"
     named = [proxy for proxy in _PROXIES if proxy in said.lower()]
@@ -101,7 +101,7 @@ def check_proxy(target: Target) -> Iterator[Finding]:
     )
     yield problem(
         "proxy",
-        f"{what} A proxy stands between, and a lock belongs to a session of the server behind it: "
-        "it may be free while its holder runs, or stay held when its holder has died.",
+        f"{what} There is a proxy in between. A lock belongs to a session of the server behind it: "
+        "it may be free while its holder runs, or stay held after its holder has died.",
         "Connect to the server itself.",
     )

@@ -1,4 +1,4 @@
-"""What survives a crash, who takes writes, and what a failover would lose."""
+"""What survives a crash, whether the server takes writes, and what a failover would lose."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REPLICA_STATUS_SINCE = (8, 0, 22)
 
 
 def check_durability(target: Target) -> Iterator[Finding]:
-    """Whether what was committed is on disk."""
+    """Whether commits are on disk."""
     names = ("innodb_flush_log_at_trx_commit", "log_bin", "sync_binlog")
     yield from list(_weak(target)) or [ok("durability", target.shown(*names))]
 
@@ -33,26 +33,26 @@ def _weak(target: Target) -> Iterator[Finding]:
         yield warning(
             "durability",
             f"{target.shown('innodb_flush_log_at_trx_commit')}: a crash loses jobs of about the "
-            "last second for which delay() had returned.",
+            "last second, although delay() had returned.",
             "Set it to 1 where jobs must not be lost.",
         )
     if target.is_on("log_bin") and target.variables.get("sync_binlog") != "1":
         yield warning(
             "durability",
-            f"{target.shown('sync_binlog')}: after a crash of the machine replicas may lack jobs "
-            "that this server has, or have such as it has lost.",
+            f"{target.shown('sync_binlog')}: after a crash of the machine, replicas may lack jobs "
+            "that this server has, or have jobs that it has lost.",
             "Set it to 1.",
         )
     if target.variables.get("innodb_doublewrite", "ON").upper() in ("OFF", "0"):
         yield warning(
             "durability",
             "innodb_doublewrite=OFF: a crash may tear a page of the table.",
-            "Leave it on, unless the file system writes pages as a whole.",
+            "Leave it on, unless the file system writes pages atomically.",
         )
 
 
 def check_isolation(target: Target) -> Iterator[Finding]:
-    """Whether the isolation level that every session asks for is had, and may write."""
+    """Whether sessions get the isolation level that they set, and may write with it."""
     levels = {level for _, level in target.session.query(_statements["isolation"])}
     if levels != {"READ-COMMITTED"}:
         yield problem(
@@ -68,7 +68,7 @@ def check_isolation(target: Target) -> Iterator[Finding]:
             "Set binlog_format to ROW, or MIXED.",
         )
     else:
-        yield ok("isolation", "READ COMMITTED, as every session asks for")
+        yield ok("isolation", "READ COMMITTED, as every session sets it")
 
 
 def check_writes(target: Target) -> Iterator[Finding]:
@@ -82,20 +82,20 @@ def check_writes(target: Target) -> Iterator[Finding]:
     if target.table is not None:
         yield problem("writes", f"{text} No job can be stored or claimed.", advice)
     else:
-        yield warning("writes", f"{text} A lock on it is none on the primary.", advice)
+        yield warning("writes", f"{text} A lock here does not exclude one on the primary.", advice)
 
 
 def check_replication(target: Target) -> Iterator[Finding]:
-    """Whether the server follows another one."""
+    """Whether the server is a replica."""
     server = target.session.server
     word = "SLAVE" if server.is_mariadb or server.version < _REPLICA_STATUS_SINCE else "REPLICA"
     with suppress(DatabaseError):  # needs a privilege, and is worth no warning
         if target.session.query(f"SHOW {word} STATUS"):
             yield warning(
                 "replication",
-                "The server replicates from another one. Its locks and jobs are its own: workers "
-                "that use the other one do not see them.",
-                "Make sure that everybody uses the same primary.",
+                "The server replicates from another one. Workers that use the other one do not see "
+                "the locks and jobs of this one.",
+                "Make sure that all programs use the same primary.",
             )
         else:
             yield ok("replication", "follows no other server. Locks do not survive a failover.")

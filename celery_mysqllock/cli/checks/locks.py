@@ -1,4 +1,4 @@
-"""Named locks: a round trip with GET_LOCK, KILL and so on, and who holds those of the job table."""
+"""Named locks: a round trip on this server, and who holds the locks of the job table."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from celery_mysqllock.cli.checks.check import Finding, Target
 
 _statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
-_SLEEP = 3  # seconds that a session sleeps unless it is woken
-_AGAIN = 0.2  # seconds after which a KILL QUERY is sent again: it may have come too early
-_FREED = 5.0  # seconds in which the lock of a killed session has to be free
+_SLEEP = 3  # seconds that a session sleeps if it is not woken
+_AGAIN = 0.2  # seconds until KILL QUERY is repeated, since it may have come too early
+_FREED = 5.0  # seconds within which the lock of a killed session must be free
 # Seconds in which a beat that has just become active takes both of its locks.
 _ACTIVATION = 3.0
 
 
 def check_cluster(target: Target) -> Iterator[Finding]:
-    """Whether there are several primaries."""
+    """Whether the server is one of several primaries."""
     try:
         refuse_multi_primary(target.session)
     except MultiPrimaryServer as error:
@@ -56,7 +56,7 @@ def check_cluster(target: Target) -> Iterator[Finding]:
 
 
 def check_locks(target: Target) -> Iterator[Finding]:
-    """Take a lock of a name that nobody uses, wake a session, and end one."""
+    """Take a lock of an unused name, wake a session, and end one."""
     address = target.session.address
     name = own_lock_name("doctor", secrets.token_hex(8))
     with Session(address) as one, Session(address) as two:
@@ -74,7 +74,7 @@ def check_locks(target: Target) -> Iterator[Finding]:
 
 def _wrong_with_locks(one: Session, two: Session, name: str) -> Finding | None:
     if not get_lock(one, name, 0):
-        return problem("locks", f"GET_LOCK({name!r}) says that it is held: by nobody.", _ITSELF)
+        return problem("locks", f"GET_LOCK({name!r}) says that an unused lock is held.", _ITSELF)
     holder = used_by(one, name)
     if holder != one.connection_id:
         return problem(
@@ -99,7 +99,7 @@ def _ends(one: Session, two: Session, name: str) -> Finding | None:
     try:
         one.execute("KILL %s", (two.connection_id,))
     except (MissingPrivilege, NoSuchSession) as error:
-        return problem("locks", f"A session of one's own cannot be ended: {error}", _ITSELF)
+        return problem("locks", f"A session of the same user cannot be killed: {error}", _ITSELF)
     until = time.monotonic() + _FREED
     while used_by(one, name) is not None:
         if time.monotonic() > until:
@@ -110,7 +110,7 @@ def _ends(one: Session, two: Session, name: str) -> Finding | None:
 
 
 def _wake(one: Session, two: Session) -> Finding:
-    """KILL QUERY the first session's statement, as who publishes does to an idle consumer."""
+    """KILL QUERY the first session's statement, as publishers do to idle consumers."""
     began = time.monotonic()
     one.send(f"DO SLEEP({_SLEEP})")
     try:
@@ -118,7 +118,7 @@ def _wake(one: Session, two: Session) -> Finding:
             two.execute("KILL QUERY %s", (one.connection_id,))
     except (MissingPrivilege, NoSuchSession) as error:
         return problem(
-            "waking", f"KILL QUERY fails, so nobody can wake an idle consumer: {error}", _ITSELF
+            "waking", f"KILL QUERY fails, so idle consumers cannot be woken: {error}", _ITSELF
         )
     took = time.monotonic() - began
     with suppress(Interrupted, DatabaseError):
@@ -133,12 +133,12 @@ def _wake(one: Session, two: Session) -> Finding:
 
 
 def check_lock_holders(target: Target) -> Iterator[Finding]:
-    """Whether the locks of the sweeper and of the active beat are held by such."""
+    """Whether a worker holds the sweeper's lock, and a beat the active beat's."""
     session, table = target.session, target.table or ""
     names = LockNames.of(session, table)
     strangers = []
     sweeper = used_by(session, names.sweeper)
-    # who may not read who the consumers are cannot tell
+    # it cannot be told without the right to read the consumers
     with suppress(MissingPrivilege):
         if sweeper is not None and not _is_consumer(session, table, names, sweeper):
             strangers.append(_stranger(session, names.sweeper, sweeper, _SWEEPER))
@@ -147,7 +147,7 @@ def check_lock_holders(target: Target) -> Iterator[Finding]:
         strangers.append(_stranger(session, names.beat, beat, _BEAT))
     yield from strangers
     if not strangers:
-        yield ok("lock holders", "no stranger is seen to hold a lock of the job table")
+        yield ok("lock holders", "no stranger holds a lock of the job table")
 
 
 _SWEEPER = (
@@ -157,7 +157,7 @@ _BEAT = "no beat: no beat becomes active while it does"
 
 
 def _is_consumer(session: Session, table: str, names: LockNames, connection_id: int) -> bool:
-    """Whether that session holds the lock of a consumer, as each sweeper does."""
+    """Whether that session holds a consumer's lock, as each sweeper does."""
     own = Statements("celery_mysqllock.cli.checks", "checks.sql", jobs=table, **table_names(table))
     users = session.query(own["users"])
     if any(used_by(session, names.consumer(user)) == connection_id for (user,) in users):
@@ -167,7 +167,7 @@ def _is_consumer(session: Session, table: str, names: LockNames, connection_id: 
 
 
 def _is_beat(session: Session, names: LockNames, connection_id: int) -> bool:
-    """Whether that session has, or gets, the second lock of an active beat."""
+    """Whether that session holds, or soon takes, the second lock of an active beat."""
     until = time.monotonic() + _ACTIVATION
     while used_by(session, names.active_beat) != connection_id:
         if used_by(session, names.beat) != connection_id:
@@ -184,6 +184,6 @@ def _stranger(session: Session, name: str, connection_id: int, what: str) -> Fin
     return warning(
         "lock holders",
         f"Session {connection_id}{login} holds {name}, and is {what}.",
-        f"KILL {connection_id} as an administrator, and see who may log in to this server: named "
-        "locks need no privilege.",
+        f"KILL {connection_id} as an administrator, and review who may log in to this server: "
+        "named locks need no privilege.",
     )

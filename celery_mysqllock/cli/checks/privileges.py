@@ -1,4 +1,4 @@
-"""What the user may do: tried where that changes nothing, else read from its grants."""
+"""The user's privileges: tried where that changes nothing, otherwise read from its grants."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GRANT = re.compile(r"GRANT (?P<what>.+?) ON (?:TABLE )?(?P<database>\*|`[^`]*`)
 
 
 def check_privileges(target: Target) -> Iterator[Finding]:
-    """What the role needs, what ``migrate`` needs, and what shows more."""
+    """What the role needs, what ``migrate`` needs, and what shows more of others."""
     granted = granted_on(target.session, target.session.address.database)
     if target.table is not None and target.role == "migrating":
         yield _is_to_migrate(target.session, granted)
@@ -103,7 +103,7 @@ def _may(session: Session, need: Need) -> bool:
     except ConnectionLost:
         raise
     except DatabaseError:
-        pass  # read-only, no such table, another shape: what other checks are there for
+        pass  # read-only, no such table, another shape: other checks report that
     return True
 
 
@@ -124,7 +124,7 @@ def _migrating(session: Session, table: str, granted: set[str]) -> Finding:
         return ok("migrate", f"{', '.join(MIGRATING)} are granted")
     text = f"This user may not {', '.join(missing)}, which 'mysqllock migrate' does."
     with suppress(TableMismatch):
-        # who has no right to the procedure does not see it
+        # a user without rights on the procedure cannot see it
         if not Migrations(session, table, with_procedure=False).pending():
             return ok("migrate", f"{text} The job table is up to date, so nothing else needs it.")
     return warning("migrate", text, "Run 'mysqllock migrate' as a user who may.")
@@ -143,18 +143,18 @@ def granted_on(session: Session, database: str) -> set[str]:
 
 
 def _grants(session: Session) -> list[str]:
-    """What SHOW GRANTS says; never to be shown, for MariaDB puts the password's hash into it."""
+    """The rows of SHOW GRANTS; not to be shown, since MariaDB includes the password's hash."""
     rows = session.query("SHOW GRANTS")
     with suppress(DatabaseError):  # MySQL before 8.0 has no roles
         roles = session.value("SELECT CURRENT_ROLE()")
         if roles and roles != "NONE" and not session.server.is_mariadb:
-            # quoted by the server, which takes no parameters here
+            # the server has quoted them, and takes no parameters here
             rows += session.query(f"SHOW GRANTS FOR CURRENT_USER() USING {roles}")
     return [str(row[0]) for row in rows]
 
 
 def _covers(pattern: str, database: str) -> bool:
-    """Whether the database of a grant, in which % and _ stand for others, is that one."""
+    """Whether the database pattern of a grant, with the wildcards % and _, matches."""
     if pattern == "*":
         return True
     pieces = re.findall(r"\\?.", pattern)

@@ -1,4 +1,4 @@
-"""What the user of each role needs, as docs/how-to/privileges.md grants it."""
+"""The privileges of each role, as docs/how-to/privileges.md grants them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PRODUCER = {
 }
 _ALL = "SELECT, INSERT, UPDATE, DELETE"
 
-#: For each role what it needs on which table.
+#: What each role needs on which tables.
 ROLES: dict[str, dict[str, str]] = {
     "worker": {
         "jobs": _ALL,
@@ -64,7 +64,7 @@ MIGRATING = (
     *("SELECT", "INSERT", "UPDATE", "CREATE", "ALTER", "DROP", "CREATE VIEW"),
     *("CREATE ROUTINE", "ALTER ROUTINE"),
 )
-#: A column of each table, with which a privilege on the whole table is tried.
+# The column of each table with which a privilege on the whole table is tried, unless "queue".
 _COLUMN = {
     "jobs": "message",
     "order_locks": "slot",
@@ -83,7 +83,7 @@ class Need(NamedTuple):
         privilege: SELECT, INSERT, UPDATE or DELETE.
         table: The table's name.
         column: A column to try it with.
-        is_whole: Whether all of the table is needed.
+        is_whole: Whether the privilege is needed on the whole table.
     """
 
     privilege: str
@@ -93,7 +93,7 @@ class Need(NamedTuple):
 
     @property
     def granted_as(self) -> str:
-        """As GRANT spells it."""
+        """The privilege as in GRANT."""
         return self.privilege if self.is_whole else f"{self.privilege} ({self.column})"
 
 

@@ -23,13 +23,13 @@ _LONG = 60  # seconds for which a transaction may be open
 
 
 def check_table(target: Target) -> Iterator[Finding]:
-    """Whether this release works with the table that is there."""
+    """Whether this release works with the table."""
     table = target.table or ""
     migrations = Migrations(target.session, table)
     try:
         version = migrations.version()
         if version is None and target.creates_table:
-            yield ok("job table", f"{table} is not there: it is made on first use (create_table)")
+            yield ok("job table", f"{table} is missing: it is created on first use (create_table)")
             return
         migrations.check()
     except (TableMissing, TableMismatch) as error:
@@ -48,9 +48,11 @@ def check_table(target: Target) -> Iterator[Finding]:
 
 
 def check_sizes(target: Target) -> Iterator[Finding]:
-    """How large the tables are, as the server estimates it."""
+    """The server's estimate of the tables' sizes."""
     session, table = target.session, target.table or ""
-    with suppress(DatabaseError):  # MySQL 8 shows what it knew a day ago, MariaDB has no such thing
+    with suppress(
+        DatabaseError
+    ):  # MySQL 8 caches estimates for a day; MariaDB has no such variable
         session.execute("SET SESSION information_schema_stats_expiry = 0")
     tables = [table, *table_names(table).values()]
     for name, engine, rows, data, index in session.query(_statements["sizes"], {"tables": tables}):
@@ -63,7 +65,7 @@ def check_sizes(target: Target) -> Iterator[Finding]:
 
 
 def check_ids(target: Target) -> Iterator[Finding]:
-    """How many of the ids that the column can hold are used; those of an adopted table run out."""
+    """How many of the column's ids are used; an adopted table may run out of them."""
     session, table = target.session, target.table or ""
     with suppress(DatabaseError):
         session.execute("SET SESSION information_schema_stats_expiry = 0")
@@ -71,7 +73,7 @@ def check_ids(target: Target) -> Iterator[Finding]:
     for kind, following in session.query(own["ids"], {"table": table}):
         most = _most(str(kind).lower())
         used = int(following)
-        with suppress(MissingPrivilege):  # who may not read it knows what the server tells
+        with suppress(MissingPrivilege):  # without SELECT, the server's estimate must do
             used = max(used, int(session.value(own["last_id"])))
         text = f"{table}.id is {kind}: AUTO_INCREMENT is at {used} of {most}"
         if used < most * _MUCH:
@@ -98,7 +100,7 @@ def _size(number: float) -> str:
 
 
 def check_transactions(target: Target) -> Iterator[Finding]:
-    """Whether somebody keeps an old snapshot open, under which claims get slow."""
+    """Whether an old snapshot is open, which slows claims down."""
     try:
         seconds = target.session.value(_statements["oldest_transaction"])
     except MissingPrivilege:

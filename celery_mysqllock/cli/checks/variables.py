@@ -22,7 +22,7 @@ _FULL = 0.8
 
 
 def check_timeouts(target: Target) -> Iterator[Finding]:
-    """Time-outs that a session does not set for itself."""
+    """Time-outs that our sessions do not set."""
     low = [name for name in _NETWORK if (target.number(name) or _SHORT) < _SHORT]
     if low:
         text = f"{target.shown(*low)}: a slow network breaks large messages."
@@ -32,7 +32,7 @@ def check_timeouts(target: Target) -> Iterator[Finding]:
 
 
 def check_connections(target: Target) -> Iterator[Finding]:
-    """Whether there is room for the fleet."""
+    """Whether there are enough connections for the fleet."""
     most = int(target.number("max_connections") or 0)
     now = int(target.status.get("Threads_connected", 0))
     peak = int(target.status.get("Max_used_connections", now))
@@ -57,7 +57,7 @@ def check_connections(target: Target) -> Iterator[Finding]:
 
 
 def check_packet(target: Target) -> Iterator[Finding]:
-    """How large a message may be."""
+    """The size limit of messages."""
     size = target.number("max_allowed_packet") or 0
     text = f"max_allowed_packet={size / 2**20:g} MiB: a message above it is refused"
     if size < _PACKET:
@@ -67,7 +67,7 @@ def check_packet(target: Target) -> Iterator[Finding]:
 
 
 def check_session(target: Target) -> Iterator[Finding]:
-    """Whether a session of ours has what it has set."""
+    """Whether our sessions have the variables that they set."""
     wanted = preparation.assignments(target.session.server)
     found = dict(target.session.query(_statements["session_variables"], {"names": [*wanted]}))
     other = [
@@ -78,8 +78,8 @@ def check_session(target: Target) -> Iterator[Finding]:
     if other:
         yield problem(
             "session",
-            f"A session has set its variables, and has {', '.join(other)}.",
-            "Look for a proxy between, which keeps SET from the server.",
+            f"A session that has set its variables has {', '.join(other)}.",
+            "Look for a proxy that does not pass SET on to the server.",
         )
         return
     kept = [name for name in wanted if not _is_same(target.variables.get(name, ""), wanted[name])]
@@ -88,10 +88,10 @@ def check_session(target: Target) -> Iterator[Finding]:
 
 
 def check_defaults(target: Target) -> Iterator[Finding]:
-    """What programs meet that INSERT jobs and know nothing of this library."""
+    """What affects programs that INSERT jobs without this library."""
     found = list(_surprises(target))
     yield from found or [
-        ok("defaults", "hold no surprise for programs that INSERT jobs themselves")
+        ok("defaults", "cause no surprise to programs that INSERT jobs themselves")
     ]
 
 
@@ -101,27 +101,27 @@ def _surprises(target: Target) -> Iterator[Finding]:
         yield warning(
             "defaults",
             f"{target.shown('autocommit', 'init_connect')}: what a program INSERTs is no job "
-            "before it commits. Sessions of this library commit by themselves.",
-            "Have such programs COMMIT, or set autocommit=1 in them.",
+            "until it commits. Sessions of this library use autocommit.",
+            "Make such programs COMMIT, or set autocommit=1 in them.",
         )
     if target.variables.get("completion_type", "NO_CHAIN") not in ("NO_CHAIN", "0"):
         yield warning(
             "defaults",
-            f"{target.shown('completion_type')}: what a program INSERTs behind its first COMMIT "
-            "is no job before it commits again.",
+            f"{target.shown('completion_type')}: what a program INSERTs after its first COMMIT "
+            "is no job until it commits again.",
             "Set completion_type to NO_CHAIN.",
         )
     if "STRICT_" not in target.variables.get("sql_mode", ""):
         yield warning(
             "defaults",
-            "sql_mode is not strict: what a program INSERTs and does not fit is cut, without an "
-            "error, to what fits.",
+            "sql_mode is not strict: the server cuts off values that do not fit a column, without "
+            "an error.",
             "Add STRICT_TRANS_TABLES to sql_mode.",
         )
 
 
 def _is_same(found: str, wanted: str) -> bool:
-    """Whether the server's spelling of a value means the one that was set."""
+    """Whether the server's spelling of a value means the value that was set."""
     wanted = wanted.strip("'")
     if wanted in _OFF + _ON:
         return found.upper() in (_OFF if wanted in _OFF else _ON) or _number(found) == float(
