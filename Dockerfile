@@ -1,4 +1,4 @@
-# The example project on an installed celery-mysqllock; docker-compose.yml says what runs of it.
+# The example project with celery-mysqllock installed; docker-compose.yml runs its services.
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS wheels

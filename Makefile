@@ -13,7 +13,7 @@ PYTEST := -m pytest --numprocesses 4 --dist worksteal $(PYTEST_OPTIONS)
 	matrix wheel mysqlclient beat pictures lint format clean
 .DEFAULT_GOAL := help
 
-help:  ## Say what there is to make
+help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
 		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
 
@@ -41,7 +41,7 @@ conformance-celery: $(VENV)/.conformance  ## Run Celery's own (TESTS=...; 20 min
 torture: $(VENV)/.bench  ## Torture the locks (2 to 4 minutes)
 	$(BIN)/python -m benchmarks.torture
 
-run-lock: $(VENV)/.bench  ## Kill what belongs to the holders of mysqllock run (4 minutes)
+run-lock: $(VENV)/.bench  ## Kill processes of the holders of mysqllock run (4 minutes)
 	$(BIN)/python -m benchmarks.run_lock
 
 faults: $(VENV)/.bench  ## Kill workers, producers, sessions and the server (2.5 minutes)
@@ -56,7 +56,7 @@ unique: $(VENV)/.demo  ## 64 processes send the same 1,000 unique tasks at once 
 adoption: $(VENV)/.demo  ## Adopt a table in use: old programs and workers at once (1 minute)
 	$(BIN)/python -m benchmarks.adoption
 
-order: $(VENV)/.bench  ## Kill workers that run jobs in order, and measure what order costs (4 minutes)
+order: $(VENV)/.bench  ## Kill workers that run jobs in order, and measure the cost of order (4 minutes)
 	$(BIN)/python -m benchmarks.order
 
 bench: $(VENV)/.bench  ## Measure beside Redis, RabbitMQ and SQLAlchemy (11 minutes)
@@ -91,7 +91,7 @@ format: $(VENV)/.dev  ## Put the code into shape
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-clean:  ## Remove what make has made
+clean:  ## Remove everything that make has made
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	rm -rf build dist
 

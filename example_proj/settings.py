@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# What docker-compose.yml starts, unless the environment names another database.
+# The database of docker-compose.yml, unless the environment names another one.
 broker_url = os.environ.get("MYSQLLOCK_URL", "mysql://example:example@127.0.0.1:3306/example")
 broker_connection_retry_on_startup = True
 broker_transport_options = {

@@ -28,7 +28,7 @@ def print_line(text: str) -> None:
 @app.task
 @single_instance(on_conflict="skip")
 def refresh_rates() -> None:
-    """Refresh what everybody shares; who comes while it runs has nothing to do."""
+    """Refresh shared data; a call during a run has nothing to do."""
     logger.info("Refreshing the rates.")
     time.sleep(1)  # stands for the work
 

@@ -1,4 +1,4 @@
-"""What the runs in a ledger amount to, and whether that is right."""
+"""The figures of the runs in a ledger, and whether they are right."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 _NEVER = datetime.max  # noqa: DTZ901 - the server's times come without a zone, too
 _MILLISECOND = timedelta(milliseconds=1)
-# Far more than a slow machine takes, far less than a lock or a job that nobody gives back.
+# Far more than a slow machine takes, far less than a lock or a job that is never returned.
 _LONGEST_HANDOVER = 2000.0
 _LONGEST_REDELIVERY = 20.0
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured in one scene; None for what is no part of it.
+    """The measurements of one scene; None for those that it does not have.
 
     Attributes:
         scene: The scene's letter.
-        title: What happens in it.
+        title: A description.
         jobs_in: How many jobs were sent.
         run: How many of them ran to their end.
         duplicates: How many runs to the end there were beyond one for each job.
@@ -48,7 +48,7 @@ class Figures:
     shares: dict[str, int] = field(default_factory=dict)
 
     def wrong(self) -> list[str]:
-        """What is not as it should be, in words; nothing when all is right."""
+        """Return the problems as sentences; none if everything is right."""
         return [f"{self.scene}: {what}" for what, holds in self._checks() if not holds]
 
     def _checks(self) -> list[tuple[str, bool]]:

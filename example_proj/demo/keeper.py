@@ -20,7 +20,7 @@ import threading
 import time
 from pathlib import Path
 
-_PATIENCE = 5.0  # seconds for which what is being killed may still write
+_TIMEOUT = 5.0  # seconds for which a process that is being killed may still write
 
 
 def main() -> int:
@@ -53,7 +53,7 @@ def _end(group: int) -> None:
 
 
 def _remove(folder: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while folder.exists() and time.monotonic() < deadline:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():

@@ -1,4 +1,4 @@
-"""The ledger: who ran which job from when to when, in MySQL and by the server's clock."""
+"""The ledger: a table with the worker, start and end of each run, by the server's clock."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
 
 class Ledger:
-    """The ledger of one database, and what the demo reads of the job table beside it.
+    """The ledger of one database, and the demo's queries of the job table.
 
     Args:
         url: The database.
@@ -101,7 +101,7 @@ class Ledger:
         return int(self._query("SELECT COUNT(*) FROM jobs")[0][0])
 
     def claimed(self) -> list[Row]:
-        """The claimed jobs that nobody has acknowledged; all of them were sent by ``delay()``."""
+        """The claimed jobs that are not acknowledged; all of them were sent by ``delay()``."""
         rows = self._query("SELECT owner, message FROM jobs WHERE job_status = 1")
         # the message's body is [args, kwargs, options], and args begin with scene and job
         return [Row(owner, json.loads(message)["body"][0][1]) for owner, message in rows]

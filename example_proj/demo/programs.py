@@ -1,4 +1,4 @@
-"""The programs that the demo starts: their logs, their ends, and the wait for what they do."""
+"""The programs that the demo starts: their logs, their ends, and waiting for their effects."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 _TAIL = 15  # lines of a log that an error quotes
-_END = 10.0  # seconds for the kernel to end what was killed
-# What is awaited costs the server a query, and a busy worker logs a thousand lines a second.
+_END = 10.0  # seconds for the kernel to end a killed process
+# Each check is a query, and a busy worker logs a thousand lines a second.
 _REST = 0.05
-# A look all the same: what is awaited may come just after the last line that is logged.
+# Check without a new line, too: the condition may come true after the last line.
 _LOOK = 0.5
 
 
@@ -30,7 +30,7 @@ class Program:
     """One program and its log.
 
     Args:
-        name: What the demo calls it.
+        name: Its name in the demo.
         command: The program and its arguments, which every user of the machine may see.
         environment: Its environment.
         heard: Set whenever it logs a line, and when it has ended.
@@ -129,7 +129,7 @@ class Programs:
         """Return when ``done()`` is true; it is asked whenever a program has logged something.
 
         Args:
-            done: What is awaited.
+            done: The condition.
             what: The same in words, for the error.
             seconds: For how long.
             running: The programs that it needs.

@@ -52,7 +52,7 @@ class Progress:
         """Show one step, complete when the block is left in good order.
 
         Args:
-            title: What is done.
+            title: The step.
             parts: How many parts it has.
             note: More about it.
         """

@@ -26,13 +26,13 @@ _COLUMNS = (
 
 
 def report(console: Console, title: str, scenes: Sequence[Figures], wrong: Sequence[str]) -> None:
-    """Print the figures of all scenes and what is wrong with them.
+    """Print the figures of all scenes and the problems.
 
     Args:
         console: Where to.
-        title: What stands above the table.
+        title: The title of the table.
         scenes: The figures.
-        wrong: What is not as it should be, in words.
+        wrong: The problems, as sentences.
     """
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", collapse_padding=True)
     table.add_column("\nscene", no_wrap=True)

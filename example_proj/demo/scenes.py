@@ -10,7 +10,7 @@ from example_proj import produce_sql
 from example_proj.demo import figures
 from example_proj.demo.figures import Figures
 from example_proj.demo.programs import DemoFailed
-from example_proj.demo.stage import PATIENCE, WORKERS
+from example_proj.demo.stage import TIMEOUT, WORKERS
 from example_proj.demo.tasks import exclusive, record
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def two_processes(stage: Stage) -> Figures:
             step.show(sum(bool(glock.said("was released")) for glock in glocks))
             return all(glock.exit_code is not None for glock in glocks)
 
-        stage.programs.until(done, "both processes have had the lock", PATIENCE)
+        stage.programs.until(done, "both processes have had the lock", TIMEOUT)
         turns = sorted((_stamp(glock, "obtained"), _stamp(glock, "released")) for glock in glocks)
         (first, released), (second, _) = turns
         # "Released" is logged after the fact; the other may have logged "obtained" just before.

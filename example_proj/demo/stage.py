@@ -1,4 +1,4 @@
-"""What the scenes play with: the database, the ledger in it, and the two workers."""
+"""The stage of the scenes: the database, its ledger, and the two workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from example_proj.demo.progress import Progress, Step
 
 WORKERS = ("one", "two")
-PATIENCE = 60.0  # seconds for what should take a few
+TIMEOUT = 60.0  # seconds for a step that should take a few
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Stage:
         with self.progress.step("- the job table is made", 1):
             self.programs.run(
                 *("migrate", "celery", "--app", "example_proj.app", "mysqllock", "migrate"),
-                seconds=PATIENCE,
+                seconds=TIMEOUT,
             )
             self.ledger.create()
 
@@ -67,16 +67,16 @@ class Stage:
         worker.wait()
 
     def until(self, done: Callable[[], bool], what: str) -> None:
-        """Wait for what the running workers are to bring about.
+        """Wait for a condition that the running workers bring about.
 
         Args:
-            done: What is awaited.
+            done: The condition.
             what: The same in words, for the error.
 
         Raises:
             DemoFailed: It did not come in a minute, or a worker has ended.
         """
-        self.programs.until(done, what, PATIENCE, list(self.workers.values()))
+        self.programs.until(done, what, TIMEOUT, list(self.workers.values()))
 
     def finish(self, scene: str, jobs: int, step: Step) -> None:
         """Wait until so many jobs have run and the job table is empty; errors as in ``until``."""

@@ -1,4 +1,4 @@
-"""Signals that are to end the demo in good order."""
+"""Signals that end the demo cleanly."""
 
 from __future__ import annotations
 

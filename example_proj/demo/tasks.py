@@ -1,4 +1,4 @@
-"""What the demo's workers run: the example's app, with two tasks that write in the ledger."""
+"""The app of the demo's workers: the example's app with two tasks that write to the ledger."""
 
 from __future__ import annotations
 
