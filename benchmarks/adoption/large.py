@@ -121,7 +121,7 @@ def _migrate(session: Session, url: str) -> tuple[float, list[float]]:
 
 def _count(session: Session) -> tuple[float, int]:
     began = time.monotonic()
-    count = JobTable(session).count_ready("celery")
+    count = JobTable(session).maintenance.count_ready("celery")
     return time.monotonic() - began, count
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.pictures import shop
 from celery_mysqllock.cli.deployment import Deployment
-from celery_mysqllock.jobs import Control, JobTable, Migrations
+from celery_mysqllock.jobs import Control, JobTable, Migrations, NewJob
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
@@ -65,9 +65,11 @@ def _start(programs: Programs, name: str, work: tuple[str, str]) -> Program:
 
 def _fill(jobs: JobTable) -> None:
     for number in range(_BACKLOG):
-        jobs.put("newsletter", f'{{"task": "shop.newsletter.issue", "args": [{number}]}}')
-    jobs.put("celery", '{"task": "shop.orders.chrage", "args": [4711]}')
-    jobs.put("celery", "UPDATE accounts SET balance = 0")
+        jobs.publisher.put(
+            NewJob("newsletter", f'{{"task": "shop.newsletter.issue", "args": [{number}]}}')
+        )
+    jobs.publisher.put(NewJob("celery", '{"task": "shop.orders.chrage", "args": [4711]}'))
+    jobs.publisher.put(NewJob("celery", "UPDATE accounts SET balance = 0"))
 
 
 def _produce(ended: threading.Event) -> None:

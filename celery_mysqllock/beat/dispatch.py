@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from celery.beat import ScheduleEntry
 
     from celery_mysqllock.beat.outbox import Outbox
-    from celery_mysqllock.jobs import EphemeralQueues, JobTable, Schedule
+    from celery_mysqllock.jobs import EphemeralQueues, Publisher, Schedule
     from celery_mysqllock.jobs.schedule import Tick
 
     Publish = Callable[[ScheduleEntry], Any]
@@ -44,7 +44,7 @@ class InTransaction:
 
     Args:
         schedule: The schedule.
-        jobs: The job table, on the schedule's session.
+        publisher: Stores jobs, on the schedule's session.
         ephemeral: The ephemeral queues, likewise.
         outbox: Returns the outbox that ``publish`` fills.
         publish: Makes Celery publish an entry.
@@ -53,13 +53,13 @@ class InTransaction:
     def __init__(
         self,
         schedule: Schedule,
-        jobs: JobTable,
+        publisher: Publisher,
         ephemeral: EphemeralQueues,
         outbox: Callable[[], Outbox],
         publish: Publish,
     ) -> None:
         self._schedule = schedule
-        self._jobs = jobs
+        self._publisher = publisher
         self._ephemeral = ephemeral
         self._outbox = outbox
         self._publish = publish
@@ -118,9 +118,9 @@ class InTransaction:
 
     def _store(self, entry: ScheduleEntry, outbox: Outbox, task_id: str | None) -> str | None:
         """Store the jobs; the task's id, or that of the unique task that is there already."""
-        for args, kwargs in outbox.jobs:
+        for job in outbox.jobs:
             try:
-                self._jobs.store(*args, **kwargs)
+                self._publisher.store(job)
             except JobExists as error:
                 logger.info("%s is not sent: %s", entry.name, error)
                 task_id = error.task_id
@@ -129,11 +129,11 @@ class InTransaction:
     def _announce(self, outboxes: Sequence[Outbox]) -> None:
         told: set[tuple[str, bool]] = set()
         for outbox in outboxes:
-            for args, kwargs in outbox.jobs:
-                # one ring is enough for a queue; a line has a free place for each
-                concerned = (args[0], kwargs.get("delay") is None)
-                if kwargs.get("order") is not None or concerned not in told:
-                    self._jobs.announce(*args, **kwargs)
+            for job in outbox.jobs:
+                # one ring is enough for a queue; of an order key each job may be free to run
+                concerned = (job.queue, job.delay is None)
+                if job.order is not None or concerned not in told:
+                    self._publisher.announce(job)
                     told.add(concerned)
             # A broadcast only reaches those who listen now, so it is not part of the transaction.
             for args, kwargs in outbox.ephemeral:

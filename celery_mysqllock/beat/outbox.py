@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.broker import Transport
-from celery_mysqllock.jobs import EphemeralQueues, JobTable
+from celery_mysqllock.jobs import EphemeralQueues
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from celery_mysqllock.broker.sessions import Sessions
+    from celery_mysqllock.jobs import NewJob
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -19,12 +20,13 @@ class Outbox:
     """The messages of one tick.
 
     Attributes:
-        jobs: What was to be put into the job table, as the arguments of ``JobTable.put``.
-        ephemeral: Likewise for ephemeral queues (broadcasts), of ``EphemeralQueues.put``.
+        jobs: The jobs that are to be stored.
+        ephemeral: The messages for ephemeral queues (broadcasts), as arguments of
+            ``EphemeralQueues.put``.
     """
 
     def __init__(self) -> None:
-        self.jobs: list[Call] = []
+        self.jobs: list[NewJob] = []
         self.ephemeral: list[Call] = []
 
     def clear(self) -> None:
@@ -54,24 +56,18 @@ class OutboxTransport(Transport):
         """As in ``Transport``."""
         connection: OutboxTransport = super().establish_connection()
         sessions = self.sessions
-        sessions.jobs = _KeptJobs(self.outbox, sessions, self.settings.table)
+        sessions.publisher = _KeptJobs(self.outbox)
         sessions.ephemeral = _KeptMessages(self.outbox, sessions, self.settings.table)
         return connection
 
 
-class _KeptJobs(JobTable):
-    def __init__(self, outbox: Outbox, sessions: Sessions, table: str) -> None:
-        super().__init__(sessions.main, table, names=sessions.names)
+class _KeptJobs:
+    def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
 
-    def put(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - as in JobTable
-        self._outbox.jobs.append((args, kwargs))
-        return 0
-
-    def put_each(self, queues: Mapping[str, float | None], *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in JobTable
-        for queue, lifetime in queues.items():
-            self.put(queue, *args, lifetime=lifetime, **kwargs)
-            kwargs = {**kwargs, "unique": None}
+    def put_each(self, jobs: Sequence[NewJob]) -> None:
+        """Keep the jobs; as in ``JobSink``."""
+        self._outbox.jobs += jobs
 
 
 class _KeptMessages(EphemeralQueues):

@@ -132,7 +132,7 @@ class Scheduler(CeleryScheduler):
 
     def _check_server(self, session: Session) -> None:
         check_schedule(session, self.table)
-        JobTable(session, self.table).check_writable()
+        JobTable(session, self.table).publisher.check_writable()
 
     def _new_lock(self) -> MySQLLock:
         # The settings were checked at the start. What a server refuses now, another one may have.
@@ -173,7 +173,7 @@ class Scheduler(CeleryScheduler):
         if self.has_jobs:
             dispatch = InTransaction(
                 schedule,
-                JobTable(session, table),
+                JobTable(session, table).publisher,
                 EphemeralQueues(session, table),
                 self.outbox,
                 self.publish,

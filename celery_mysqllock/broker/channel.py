@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import ContentDisallowed, DecodeError
@@ -17,7 +18,7 @@ from celery_mysqllock.broker.settler import TableSettler
 from celery_mysqllock.broker.topology import Topology
 from celery_mysqllock.broker.transaction import transaction_for
 from celery_mysqllock.exceptions import ConnectionLost, InvalidJob, JobExists
-from celery_mysqllock.jobs import Placement
+from celery_mysqllock.jobs import NewJob, Placement
 from celery_mysqllock.jobs.reason import fitting
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ class Channel(Topology):
         rows.check_sendable(message)
         ephemeral, durable = self._route(message, exchange, routing_key)
         sessions = self.sessions
-        jobs = sessions.jobs
+        publisher = sessions.publisher
         if (transaction := transaction_for(message, durable)) is not None:
-            jobs = transaction.jobs(sessions)
+            publisher = transaction.publisher(sessions)
         if ephemeral:
             sessions.ephemeral.put(
                 ephemeral,
@@ -108,19 +109,28 @@ class Channel(Topology):
             )
         if not durable:
             return
-        lifetimes = {
-            queue: rows.lifetime(message, self._message_ttls.get(queue)) for queue in durable
-        }
-        try:
-            jobs.put_each(
-                lifetimes,
-                rows.write(message),
-                priority=self._get_message_priority(message),
-                delay=rows.delay(message),
-                task_id=rows.task_id(message),
-                unique=rows.unique(message),
-                order=rows.order(message),
+        first = NewJob(
+            durable[0],
+            rows.write(message),
+            priority=self._get_message_priority(message),
+            delay=rows.delay(message),
+            lifetime=rows.lifetime(message, self._message_ttls.get(durable[0])),
+            task_id=rows.task_id(message),
+            unique=rows.unique(message),
+            order=rows.order(message),
+        )
+        # one job of them has the unique key
+        others = [
+            replace(
+                first,
+                queue=queue,
+                lifetime=rows.lifetime(message, self._message_ttls.get(queue)),
+                unique=None,
             )
+            for queue in durable[1:]
+        ]
+        try:
+            publisher.put_each([first, *others])
         except JobExists as error:
             if error.task_id is None and error.created_at is not None:
                 error.task_id = row_id(error.job_id, error.created_at, sessions.source)
@@ -212,7 +222,7 @@ class Channel(Topology):
             texts = sessions.ephemeral.take(queue, 1)
             payload = self._read_ephemeral(EphemeralMessage(queue, texts[0])) if texts else None
         if not texts:
-            claimed = sessions.jobs.claim(queue, 1, self._dispatcher.identity)
+            claimed = sessions.jobs.claims.claim(queue, 1, self._dispatcher.identity)
             payload = self._read(claimed[0]) if claimed else None
         if payload is None:
             return None
@@ -359,7 +369,7 @@ class Channel(Topology):
     def _place(self, job: ClaimedJob, placement: Placement) -> None:
         """Give a claimed job to the queue or the time that its row names."""
         self.sessions.routes.declare_durable(placement.queue)
-        self.sessions.jobs.place(job.id, self._dispatcher.identity, placement)
+        self.sessions.jobs.claims.reroute(job.id, self._dispatcher.identity, placement)
         if self.inbox.fetcher is not None:
             self.inbox.fetcher.forget(job.id)
 
@@ -370,7 +380,7 @@ class Channel(Topology):
         if self.inbox.fetcher is not None:
             return self.inbox.fetcher
         most = self.transport.settings.max_deliveries
-        return TableSettler(self.sessions.jobs, self._dispatcher.identity, most)
+        return TableSettler(self.sessions.jobs.claims, self._dispatcher.identity, most)
 
     def note_beginning(self, job_id: int) -> None:
         """The delivered job has begun to run. From any thread."""

@@ -268,11 +268,11 @@ class Dispatcher:
 
     def _fetch_jobs(self, inbox: Inbox, queue: str) -> bool:
         """Claim jobs of a queue of control traffic whose consumer acknowledges nothing."""
-        jobs, identity = self.sessions.jobs, self.sessions.liveness.identity
-        claimed = jobs.claim(queue, _AT_ONCE, identity)
+        claims, identity = self.sessions.jobs.claims, self.sessions.liveness.identity
+        claimed = claims.claim(queue, _AT_ONCE, identity)
         if not inbox.receive(queue, claimed):
             for job in claimed:
-                jobs.put_aside(Aside(job.id, 0.0), identity)
+                claims.defer(Aside(job.id, 0.0), identity)
             return False
         return bool(claimed)
 

@@ -17,18 +17,20 @@ from celery_mysqllock.exceptions import (
     UnsuitableServer,
 )
 from celery_mysqllock.jobs import (
+    AfterCommit,
     Bell,
-    EnlistedJobs,
     EphemeralQueues,
     Fetcher,
+    JobSink,
     JobTable,
     Liveness,
     LockNames,
     Migrations,
-    News,
     Sweeper,
     Throughput,
+    TransactionalPublisher,
     Work,
+    job_statements,
 )
 from celery_mysqllock.mysql import Session
 from celery_mysqllock.settings import answer_time
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery_mysqllock.mysql import Address
-    from celery_mysqllock.mysql.borrowed import Borrowed
+    from celery_mysqllock.mysql.caller import CallerConnection
     from celery_mysqllock.settings import BrokerSettings
 
 logger = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class Sessions:
         settings: The transport's options.
         main: The session for everything but claims and waits.
         jobs: The job table through it.
+        publisher: Stores the jobs of messages.
         ephemeral: The ephemeral queues and the bindings through it.
         work: Which queues have something to take, through it.
         names: The names of the job table's locks.
@@ -91,10 +94,11 @@ class Sessions:
             self.names = LockNames.of(self.main, settings.table)
             self._check_table()
             self.jobs = self._job_table(self.main)
-            self.jobs.check_writable()
+            self.jobs.publisher.check_writable()
         except BaseException:
             self.main.close()
             raise
+        self.publisher: JobSink = self.jobs.publisher
         self.work = Work(self.main, settings.table)
         self.ephemeral = EphemeralQueues(self.main, settings.table, names=self.names)
 
@@ -130,25 +134,26 @@ class Sessions:
             throughput=self._throughput,
         )
 
-    def enlist(self, borrowed: Borrowed) -> EnlistedJobs:
-        """The job table inside a transaction of that connection."""
-        return EnlistedJobs(
-            borrowed,
+    def publisher_in(self, caller: CallerConnection) -> TransactionalPublisher:
+        """What stores jobs in the transaction of that connection."""
+        return TransactionalPublisher(
+            caller,
             self.main,
-            self.settings.table,
-            names=self.names,
-            on_commit=self._tell_after_commit,
+            # the caller's connection may use another database of the server
+            job_statements(self.settings.table, self.address.database),
+            self.names,
+            on_commit=self._notify,
         )
 
-    def _tell_after_commit(self, news: News) -> None:
-        """Ring for jobs that are committed; never an error, as they are."""
+    def _notify(self, stored: AfterCommit) -> None:
+        """Announce committed jobs; never an error, as they are committed."""
         try:
             try:
-                news.tell(self.jobs)
+                stored.notify(self.jobs)
             except ConnectionLost:
                 # the transaction may have taken longer than this connection was kept
                 with Session(self.address) as session:
-                    news.tell(self._job_table(session))
+                    stored.notify(self._job_table(session))
         except Exception as error:  # noqa: BLE001 - the commit has not failed
             # a program's log handler may fail as well
             with contextlib.suppress(Exception):
@@ -257,7 +262,7 @@ class Sessions:
             return
         # a consumer of few privileges finds out at its first claim
         with contextlib.suppress(MissingPrivilege):
-            if not table.skips_locked(self.main):
+            if not table.claims.skips_locked(self.main):
                 raise UnsuitableServer(
                     f"{self.address} is {self.main.server}, and its SKIP LOCKED does not lock or "
                     "does not skip: two workers would run the same job. Use MySQL or MariaDB "

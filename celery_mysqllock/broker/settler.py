@@ -9,7 +9,7 @@ from celery_mysqllock.jobs.job import Aside, given_back, worn_out
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celery_mysqllock.jobs import JobTable
+    from celery_mysqllock.jobs.claims import Claims
 
 
 class Settler(Protocol):
@@ -47,19 +47,19 @@ class TableSettler:
     """Settles jobs that were claimed without a fetcher, each in a transaction of its own.
 
     Args:
-        jobs: The job table.
+        claims: Settles the jobs.
         owner: The consumer's identity.
         max_deliveries: How often a job may be given back before it is dead; 0 for no limit.
     """
 
-    def __init__(self, jobs: JobTable, owner: str, max_deliveries: int) -> None:
-        self._jobs = jobs
+    def __init__(self, claims: Claims, owner: str, max_deliveries: int) -> None:
+        self._claims = claims
         self._owner = owner
         self._max_deliveries = max_deliveries
 
     def ack(self, job_id: int) -> None:
         """As in ``Settler``, like all that follow."""
-        self._jobs.ack([job_id], self._owner)
+        self._claims.ack([job_id], self._owner)
 
     def release(self, job_id: int) -> None:  # noqa: D102
         self.defer(job_id, 0.0)
@@ -69,13 +69,13 @@ class TableSettler:
         if aside is None:
             self.bury(job_id, worn_out(self._max_deliveries, why()))
         else:
-            self._jobs.put_aside(aside, self._owner)
+            self._claims.defer(aside, self._owner)
 
     def defer(self, job_id: int, seconds: float, *, is_unknown: bool = False) -> None:  # noqa: D102
-        self._jobs.put_aside(Aside(job_id, seconds, is_unknown=is_unknown), self._owner)
+        self._claims.defer(Aside(job_id, seconds, is_unknown=is_unknown), self._owner)
 
     def bury(self, job_id: int, reason: str) -> None:  # noqa: D102
-        self._jobs.bury(job_id, self._owner, reason)
+        self._claims.bury(job_id, self._owner, reason)
 
     def explain(self, job_id: int, reason: str) -> None:  # noqa: D102
         self.bury(job_id, reason)

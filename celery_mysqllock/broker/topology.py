@@ -129,11 +129,13 @@ class Topology(virtual.Channel):
 
     def _count(self, queue: str) -> int:
         ephemeral = self.sessions.ephemeral
-        count: int = self.sessions.jobs.count_ready(queue)
+        count: int = self.sessions.jobs.maintenance.count_ready(queue)
         return count + ephemeral.count(queue) if ephemeral.exists(queue) else count
 
     def _purge(self, queue: str) -> int:
-        purged: int = self.sessions.jobs.purge(queue) + self.sessions.ephemeral.purge(queue)
+        purged: int = self.sessions.jobs.maintenance.purge(queue) + self.sessions.ephemeral.purge(
+            queue
+        )
         return purged
 
     def queue_delete(
@@ -148,7 +150,7 @@ class Topology(virtual.Channel):
             return
         self.sessions.routes.forget_queue(queue)
         self.sessions.ephemeral.delete(queue)
-        self.sessions.jobs.purge(queue)
+        self.sessions.jobs.maintenance.purge(queue)
 
     # -- exchanges --------------------------------------------------------------------------------
 

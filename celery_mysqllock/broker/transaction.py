@@ -15,7 +15,7 @@ from celery import Task, current_task
 from celery.local import Proxy
 
 from celery_mysqllock.exceptions import TransactionError
-from celery_mysqllock.mysql.borrowed import Borrowed, borrow
+from celery_mysqllock.mysql.caller import CallerConnection, wrap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.broker.message import Payload
     from celery_mysqllock.broker.sessions import Sessions
-    from celery_mysqllock.jobs import EnlistedJobs
+    from celery_mysqllock.jobs import TransactionalPublisher
 
 F = TypeVar("F")
 _current: ContextVar[Transaction | None] = ContextVar("celery_mysqllock.transaction", default=None)
@@ -117,7 +117,7 @@ class Transaction:
         connection: The caller's.
 
     Attributes:
-        borrowed: The same, None before the block is entered.
+        caller: The connection, wrapped; None before the block is entered.
         around: The block that this one is inside of, None for none.
         is_over: Whether the block has been left; a copied context may still hold it.
     """
@@ -125,24 +125,24 @@ class Transaction:
     def __init__(self, connection: Any) -> None:  # noqa: ANN401 - of many kinds
         self.is_over = False
         self._connection = connection
-        self.borrowed: Borrowed | None = None
+        self.caller: CallerConnection | None = None
         self.around: Transaction | None = None
         self._exit = ExitStack()
         self._thread = (0, 0)
-        self._jobs: dict[Sessions, EnlistedJobs] = {}
+        self._publishers: dict[Sessions, TransactionalPublisher] = {}
 
     # -- the block --------------------------------------------------------------------------------
 
     def __enter__(self) -> Any:  # noqa: ANN401 - what the caller gave
-        if self.borrowed is not None:
+        if self.caller is not None:
             raise TransactionError("A block is entered once: call transaction() for each.")
         self.around = _current.get()
         while self.around is not None and self.around.is_over:
             self.around = self.around.around
         self._thread = (os.getpid(), threading.get_ident())
-        borrowed = borrow(self._connection)
-        self._exit.enter_context(borrowed.block(list(self._enclosing())))
-        self.borrowed = borrowed
+        caller = wrap(self._connection)
+        self._exit.enter_context(caller.block(list(self._enclosing())))
+        self.caller = caller
         _current.set(self)
         return self._connection
 
@@ -166,11 +166,11 @@ class Transaction:
         if elsewhere is not None:
             raise elsewhere
 
-    def _enclosing(self) -> Iterator[Borrowed]:
+    def _enclosing(self) -> Iterator[CallerConnection]:
         block = self.around
         while block is not None:
-            if block.borrowed is not None and not block.is_over:
-                yield block.borrowed
+            if block.caller is not None and not block.is_over:
+                yield block.caller
             block = block.around
 
     # -- the decorator ----------------------------------------------------------------------------
@@ -208,12 +208,12 @@ class Transaction:
 
     # -- what is sent in the block ----------------------------------------------------------------
 
-    def jobs(self, sessions: Sessions) -> EnlistedJobs:
-        """The job table of that broker connection, inside of this transaction."""
-        assert self.borrowed is not None  # noqa: S101 - it has been entered
-        if sessions not in self._jobs:
-            self._jobs[sessions] = sessions.enlist(self.borrowed)
-        return self._jobs[sessions]
+    def publisher(self, sessions: Sessions) -> TransactionalPublisher:
+        """What stores jobs of that broker connection in this transaction."""
+        assert self.caller is not None  # noqa: S101 - it has been entered
+        if sessions not in self._publishers:
+            self._publishers[sessions] = sessions.publisher_in(self.caller)
+        return self._publishers[sessions]
 
     def check_thread(self) -> None:
         """Do nothing in the thread of the block.

@@ -5,15 +5,16 @@ from __future__ import annotations
 from celery_mysqllock.jobs.bell import Bell, Wanted
 from celery_mysqllock.jobs.control import Control
 from celery_mysqllock.jobs.counted import counted
-from celery_mysqllock.jobs.enlisted import EnlistedJobs, News
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueue, EphemeralQueues
 from celery_mysqllock.jobs.fetcher import Fetcher
 from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
 from celery_mysqllock.jobs.job import ClaimedJob, Placement, Settlement
-from celery_mysqllock.jobs.lines import OrderKey
 from celery_mysqllock.jobs.liveness import Liveness
 from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.migrate import Migrations
+from celery_mysqllock.jobs.new_job import NewJob
+from celery_mysqllock.jobs.ordering import OrderKey
+from celery_mysqllock.jobs.publisher import JobSink, Publisher
 from celery_mysqllock.jobs.records import (
     ConsumerStatus,
     Job,
@@ -26,8 +27,9 @@ from celery_mysqllock.jobs.records import (
 )
 from celery_mysqllock.jobs.schedule import PeriodicTask, Schedule
 from celery_mysqllock.jobs.sweeper import Sweeper
-from celery_mysqllock.jobs.table import JobTable
+from celery_mysqllock.jobs.table import JobTable, job_statements
 from celery_mysqllock.jobs.throughput import Throughput
+from celery_mysqllock.jobs.transactional import AfterCommit, TransactionalPublisher
 from celery_mysqllock.jobs.unique import UNIQUE_KINDS, UNTIL_DONE, UniqueKey, unique_key
 from celery_mysqllock.jobs.widening import Widening
 from celery_mysqllock.jobs.work import Work
@@ -36,27 +38,29 @@ __all__ = [
     "COUNT_LIMIT",
     "UNIQUE_KINDS",
     "UNTIL_DONE",
+    "AfterCommit",
     "Bell",
     "Binding",
     "ClaimedJob",
     "ConsumerStatus",
     "Control",
-    "EnlistedJobs",
     "EphemeralQueue",
     "EphemeralQueues",
     "Fetcher",
     "Inspection",
     "Job",
+    "JobSink",
     "JobStatus",
     "JobTable",
     "Liveness",
     "LockNames",
     "Migrations",
-    "News",
+    "NewJob",
     "OpenTransaction",
     "OrderKey",
     "PeriodicTask",
     "Placement",
+    "Publisher",
     "QueueStatus",
     "Schedule",
     "ScheduledJob",
@@ -65,10 +69,12 @@ __all__ = [
     "Settlement",
     "Sweeper",
     "Throughput",
+    "TransactionalPublisher",
     "UniqueKey",
     "Wanted",
     "Widening",
     "Work",
     "counted",
+    "job_statements",
     "unique_key",
 ]

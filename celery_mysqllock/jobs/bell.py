@@ -17,11 +17,10 @@ from celery_mysqllock.exceptions import (
     ConnectionLost,
     DatabaseError,
     Interrupted,
-    MissingPrivilege,
-    NoSuchSession,
 )
 from celery_mysqllock.jobs.lock_names import SLOTS
 from celery_mysqllock.jobs.repeated import RepeatedWarnings
+from celery_mysqllock.jobs.ringer import wake
 from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:
@@ -40,56 +39,11 @@ _TOLERATED = 3
 _TO_THE_END, _NOT_AT_ALL = 0, 2
 # Seconds until a statement that failed is tried again.
 _RETRY = 1.0
-# How many queues one statement rings for; each has several bells.
-_QUEUES = 100
 # How many locks one statement takes; MySQL and MariaDB have a limit of 4096 columns.
 _COLUMNS = 500
 # Seconds. The statement keeps a metadata lock on the job table while it sleeps: an ALTER TABLE
 # waits for its end, and all other statements wait for the ALTER TABLE.
 _SLEEP = 10
-
-
-def ringing(names: LockNames, queue: str) -> tuple[str, tuple[str, ...]]:
-    """An SQL expression for the connection id of a consumer that sleeps, and its parameters."""
-    bells = names.bells(queue)
-    return f"COALESCE({', '.join(['IS_USED_LOCK(%s)'] * len(bells))})", bells
-
-
-def ring(session: Session, names: LockNames, queue: str) -> bool:
-    """Wake one idle consumer of the queue; False when there is none.
-
-    Raises:
-        ConnectionLost: The session has ended.
-    """
-    expression, bells = ringing(names, queue)
-    return wake(session, session.value(f"SELECT {expression}", bells))
-
-
-def ring_each(session: Session, names: LockNames, queues: Collection[str]) -> None:
-    """Wake one idle consumer of each of the queues; errors as in ``ring``."""
-    ordered, sleepers = sorted(queues), dict[int, None]()
-    for start in range(0, len(ordered), _QUEUES):
-        asked = [ringing(names, queue) for queue in ordered[start : start + _QUEUES]]
-        expressions = ", ".join(expression for expression, _ in asked)
-        bells = tuple(bell for _, bells in asked for bell in bells)
-        (found,) = session.query(f"SELECT {expressions}", bells)
-        sleepers |= {int(one): None for one in found if one is not None}
-    for sleeper in sleepers:
-        wake(session, sleeper)
-
-
-def wake(session: Session, connection_id: int | None) -> bool:
-    """End the sleep of the consumer with that connection; False when it cannot be."""
-    if connection_id is None:
-        return False
-    try:
-        session.execute("KILL QUERY %s", (int(connection_id),))
-    except NoSuchSession:
-        return False
-    except MissingPrivilege:
-        # Another user's consumer: the sweeper wakes it within polling_interval.
-        return False
-    return True
 
 
 class Wanted(NamedTuple):

@@ -6,10 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import RowsLocked
-from celery_mysqllock.jobs.bell import ring_each, ringing
 from celery_mysqllock.jobs.job import HIGHEST_PRIORITY, LOWEST_PRIORITY, check_queue_name
 from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.retry import hasty, retried
+from celery_mysqllock.jobs.ringer import Ringer, ringing
 from celery_mysqllock.mysql import Statements
 from celery_mysqllock.settings import check_identifier
 
@@ -173,7 +173,7 @@ class EphemeralQueues:
             pass
 
     def _bury_some(self, queue: str, reason: str) -> int:
-        with self._session.undivided():
+        with self._session.exclusive():
             script = f"BEGIN; {self._sql['find_left']}{self._skip}"
             _, found = self._session.script(script, {"queue": queue})
             if found:
@@ -183,7 +183,7 @@ class EphemeralQueues:
         return len(found)
 
     def _delete_expired_messages(self) -> None:
-        with self._session.undivided():
+        with self._session.exclusive():
             _, found = self._session.script(f"BEGIN; {self._sql['find_expired']}{self._skip}")
             if found:
                 self._session.execute(self._sql["delete"], {"ids": [row[0] for row in found]})
@@ -223,14 +223,14 @@ class EphemeralQueues:
             claim_order=HIGHEST_PRIORITY - priority,
             lifetime=lifetime,
         )
-        ring_each(self._session, self._names, queues)
+        Ringer(self._session, self._names).ring_each(queues)
 
     def take(self, queue: str, limit: int = _BATCH) -> list[str]:
         """Take the first messages out of the queue, which counts as using it."""
         return retried(lambda: self._take(queue, limit))
 
     def _take(self, queue: str, limit: int) -> list[str]:
-        with self._session.undivided():
+        with self._session.exclusive():
             _, found = self._session.script(
                 f"BEGIN; {self._sql['find']}{self._skip}", {"queue": queue, "limit": limit}
             )

@@ -274,19 +274,19 @@ class Fetcher:
             now = time.monotonic()
             turn = self._buffer.next_turn(now)
         if turn is None:
-            self._table.keep_alive(self._owner)
+            self._table.claims.keep_alive(self._owner)
             return
         is_careful = now < self._careful_until
         try:
             if is_careful:
                 turn = self._without_locked(turn)
-            jobs = self._table.turn(
+            jobs = self._table.claims.settle_and_claim(
                 turn.settlement,
                 self._owner,
                 turn.queue,
                 turn.limit,
                 starts=turn.starts,
-                passing_over=is_careful,
+                skip_locked=is_careful,
                 patience=0.0,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing is forgotten
@@ -308,11 +308,11 @@ class Fetcher:
     def _ring(self, settlement: Settlement) -> None:
         """Jobs went back to queues of this fetcher: others may want them, or it may itself."""
         if settlement.released or any(not job.seconds for job in settlement.put_aside):
-            with_jobs = self._table.with_jobs(self._served)
-            self._table.ring_each(with_jobs)
+            with_jobs = self._table.work.with_jobs(self._served)
+            self._table.ringer.ring_each(with_jobs)
             self.look(with_jobs)
         if any(job.seconds for job in settlement.put_aside):
-            self._table.ring_sweeper()
+            self._table.ringer.ring_sweeper()
 
     def _narrow(self) -> None:
         """Of several queues to claim from, keep those that have jobs; asked with one statement."""
@@ -321,7 +321,7 @@ class Fetcher:
         if len(asked) < _SEVERAL:
             return
         try:
-            ready = self._table.with_jobs(asked)
+            ready = self._table.work.with_jobs(asked)
         except DatabaseError as error:
             if isinstance(error, ConnectionLost) or not error.is_passing:
                 raise
@@ -334,7 +334,7 @@ class Fetcher:
 
     def _without_locked(self, turn: Turn) -> Turn:
         """Postpone what another session has locked, so that it delays nothing but itself."""
-        locked = self._table.locked_among(turn.settlement.ids)
+        locked = self._table.claims.locked_among(turn.settlement.ids)
         if not locked:
             return turn
         now = time.monotonic()
@@ -368,7 +368,9 @@ class Fetcher:
         for number, job_id in enumerate(ids):
             part = settlement.only({job_id})
             try:
-                self._table.turn(part, self._owner, None, 0, passing_over=True, patience=0.0)
+                self._table.claims.settle_and_claim(
+                    part, self._owner, skip_locked=True, patience=0.0
+                )
             except ConnectionLost:
                 left = settlement.only(set(ids[number:]))
                 self._change(self._buffer.failed, left, time.monotonic())
@@ -423,7 +425,7 @@ class Fetcher:
             known = self._buffer.known_ids
         if self._is_alone():
             try:
-                self._table.release_others(known, self._owner)
+                self._table.claims.release_others(known, self._owner)
             except TransientError as error:
                 logger.warning("Jobs go back when this consumer has ended: %s", error)
 

@@ -1,4 +1,4 @@
-"""What a job may be, a claimed one, and what is to become of it."""
+"""Jobs: what a queue and a key may be called, claimed jobs, and their settlement."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ class ClaimedJob:
         deliveries: How often it has begun to run before.
         created_at: When it was stored, on the server's clock in UTC.
         task_id: The id that its publisher has given its task, None for none.
-        order_key: What it has in common with jobs that wait for its end, None when none do.
+        order_key: What it has in common with the jobs that it blocks, None for nothing.
         recoveries: How often it was taken back from a consumer that had died.
-        deferred_for: For so many seconds it has been put aside again and again, None for not at
-            all.
+        deferred_for: For so many seconds it has been deferred again and again, None for not at all.
         is_started: Whether this delivery counts as begun already.
-        has_expired: Whether it is not worth running any more, on the server's clock.
+        has_expired: Whether it is no longer worth running, by the server's clock.
     """
 
     id: int
@@ -51,7 +50,7 @@ class ClaimedJob:
 
     @property
     def is_redelivered(self) -> bool:
-        """Whether somebody may have begun to run it before."""
+        """Whether it may have begun to run before."""
         return self.deliveries > 0 or self.recoveries > 0 or self.deferred_for is not None
 
 
@@ -77,8 +76,8 @@ class Aside(NamedTuple):
         job_id: The row's id.
         seconds: The while, zero for at once.
         counts: Whether its delivery counts, as the one of a job that has failed.
-        is_unknown: Whether nobody here knows what to do with it. For how long it has been so is
-            told by ``ClaimedJob.deferred_for``.
+        is_unknown: Whether this worker does not know its task. ``ClaimedJob.deferred_for`` says for
+            how long it has been deferred for that.
     """
 
     job_id: int
@@ -89,10 +88,10 @@ class Aside(NamedTuple):
 
 @dataclass
 class Settlement:
-    """What is to become of claimed jobs.
+    """What becomes of claimed jobs.
 
     Attributes:
-        started: Ids of jobs whose delivery counts, as they have begun; it comes before all else.
+        started: Ids of jobs whose delivery counts, as they have begun; settled before the others.
         acked: Ids of jobs that are done.
         released: Ids of jobs that go back to their queues as they were.
         buried: Ids of jobs that are dead, each with the reason.
@@ -144,20 +143,20 @@ class Settlement:
         return self.only({job_id for job_id in self.ids if job_id not in ids})
 
 
-#: Seconds that a job waits which is given back to its queue, at most.
+#: Most seconds until a job that is given back may run again.
 _LONGEST_PAUSE = 60.0
 
 
 def pause_after(deliveries: int) -> float:
-    """Seconds until a job may run again that was given back after so many deliveries.
+    """Seconds until a job that was given back after so many deliveries may run again.
 
-    None after the first: that is an accident until it happens again.
+    Zero after the first: a single failure may be an accident.
     """
     return min(_LONGEST_PAUSE, 0.2 * 3.0 ** min(deliveries - 2, 10)) if deliveries > 1 else 0.0
 
 
 def check_queue_name(queue: str) -> None:
-    """Do nothing when a queue may have that name.
+    """Do nothing when a queue may have this name.
 
     Raises:
         SettingsError: It is too long.
@@ -170,7 +169,7 @@ def check_queue_name(queue: str) -> None:
 
 
 def check_key(name: str, key: str) -> None:
-    """Do nothing when a job may have that key.
+    """Do nothing when a job may have this key.
 
     Args:
         name: The key's column, for the error.
@@ -187,7 +186,7 @@ def check_key(name: str, key: str) -> None:
 
 
 def given_back(job_id: int, deliveries: int, max_deliveries: int) -> Aside | None:
-    """What becomes of a job that has failed and is to run again: None when it is dead.
+    """How a job that has failed goes back to its queue: None when it does not, and is dead.
 
     Args:
         job_id: The row's id.

@@ -26,14 +26,14 @@ _WAIT = 10
 
 @contextmanager
 def among_older_programs(session: Session, lock: str | None) -> Iterator[bool]:
-    """Keep older programs from taking jobs while the block does.
+    """Keep older programs from taking jobs during the block.
 
     Args:
         session: The session that claims.
-        lock: The exact name of their lock, None for no such programs.
+        lock: The exact name of their lock, None where there are no such programs.
 
     Yields:
-        Whether the block may claim; not while one of them has kept the lock for ten seconds.
+        Whether the block may claim: not when one of them has held the lock for ten seconds.
 
     Raises:
         ConnectionLost: The session has ended, and the lock with it.

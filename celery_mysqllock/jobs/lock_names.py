@@ -82,6 +82,11 @@ class LockNames:
         return self.qualified.rpartition(".")[0]
 
     @property
+    def table(self) -> str:
+        """The table, as the server spells it."""
+        return self.qualified.rpartition(".")[2]
+
+    @property
     def _short(self) -> str:
         return _shortened(self.qualified)
 

@@ -1,4 +1,4 @@
-"""What fits into the column that says why a job is dead."""
+"""The reason of a dead job, cut to its column."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ _COLUMN = 65_535
 
 
 def fitting(reason: str) -> str:
-    """The reason, cut to what its column holds, with nothing in it that a server cannot store."""
+    """The reason, cut to the size of its column, without what a server cannot store."""
     cut = reason if len(reason) <= REASON_LIMIT else f"{reason[: REASON_LIMIT - 3]}..."
     return storable(cut).encode()[:_COLUMN].decode("utf-8", "ignore")

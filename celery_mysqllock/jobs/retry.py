@@ -1,4 +1,4 @@
-"""Sends a statement again that the server rolled back for somebody else's sake."""
+"""Runs a statement again when the server rolled it back for the sake of another transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 10
 _PAUSE = 0.001  # seconds at most after the first deadlock; twice as long after each further one
-#: Seconds after which a statement that waits for somebody else's locks is given up.
+#: Seconds after which a statement that waits for another transaction's locks is given up.
 PATIENCE = 10.0
 _is_hasty = ContextVar("is_hasty", default=False)
 _HOW_TO_FIND = (
@@ -29,7 +29,7 @@ _HOW_TO_FIND = (
 
 @contextmanager
 def hasty() -> Iterator[None]:
-    """Have the block's statements wait for locks once: what is left undone is tried later."""
+    """Let the block's statements wait for locks once: what is left undone is tried later."""
     token = _is_hasty.set(True)
     try:
         yield
@@ -42,8 +42,8 @@ def retried(statement: Callable[[], T], table: str | None = None, patience: floa
 
     Args:
         statement: Runs it.
-        table: The table that it works on, where the error is to name it.
-        patience: Seconds after which no lock is waited for any more.
+        table: The table that the error names.
+        patience: Seconds after which locks are no longer waited for.
 
     Raises:
         RowsLocked: It has waited for so long.
@@ -62,15 +62,15 @@ def retried(statement: Callable[[], T], table: str | None = None, patience: floa
         except TransientError:
             if not left:
                 raise
-            # Those who have met would meet again at once.
+            # At once, the same transactions would meet again.
             time.sleep(random.uniform(0, _PAUSE * 2 ** (_ATTEMPTS - 1 - left)))  # noqa: S311
     raise AssertionError("every attempt returns or raises")
 
 
 def explained(error: RowsLocked, waited: float, table: str | None = None) -> RowsLocked:
-    """The error with what was waited for, for how long, and how to find who keeps it locked."""
+    """The error, with how long it waited and how to find the transaction that holds the lock."""
     where = "" if table is None else f" in the table {table}"
     return RowsLocked(
-        f"Nothing was changed{where}: for {waited:.0f} s somebody else has kept locked what this "
+        f"Nothing was changed{where}: for {waited:.0f} s another session has kept locked what this "
         f"needs. {_HOW_TO_FIND} Let it end, or KILL it, and try again. ({error})"
     )

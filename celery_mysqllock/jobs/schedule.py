@@ -111,7 +111,7 @@ class Schedule:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what the block does on the session together, or nothing."""
-        with self._session.undivided():
+        with self._session.exclusive():
             self._session.execute("BEGIN")
             yield
             self._session.execute("COMMIT")
@@ -129,7 +129,7 @@ class Schedule:
         """Make the tasks from the configuration what it says now; other tasks stay."""
         known = {row.name: row for row in self.all()}
         names = [row.name for row in configured]
-        with self._session.undivided():
+        with self._session.exclusive():
             self._session.execute("BEGIN")
             for row in configured:
                 old = known.get(row.name)
@@ -156,7 +156,7 @@ class Schedule:
             TransientError: Another session has locked a row; try again.
         """
         values = {**self._values(tick), "lock": self._lock}
-        with self._session.undivided():
+        with self._session.exclusive():
             _, claimed = self._session.script(f"BEGIN; {self._sql['claim']}", values)
             if claimed:
                 self._session.execute(self._sql["advance"], values)

@@ -73,12 +73,12 @@ class Sweeper:
 
     def _round(self, session: Session, jobs: JobTable, identity: str) -> float:
         """Do what there is to do; returns the seconds until the next round."""
-        seen = jobs.look()
+        seen = jobs.maintenance.survey()
         if seen.is_due:
             self._try("queue scheduled jobs", lambda: self._promote(jobs))
-            seen = jobs.look()
+            seen = jobs.maintenance.survey()
         # a program that only INSERTs does not ring
-        self._try("ring for what is ready", partial(jobs.ring_each, seen.ready_queues))
+        self._try("ring for what is ready", partial(jobs.ringer.ring_each, seen.ready_queues))
         others = (seen.owners | seen.consumers) - {identity}
         until_free = self._take_back(session, jobs, others)
         if time.monotonic() >= self._next_tidying:
@@ -90,7 +90,7 @@ class Sweeper:
         return min(self._settings.polling_interval, until_due, until_free)
 
     def _promote(self, jobs: JobTable) -> None:
-        while jobs.promote():
+        while jobs.maintenance.promote():
             pass
 
     def _try(self, what: str, do: Callable[[], object]) -> None:
@@ -140,7 +140,7 @@ class Sweeper:
         self, jobs: JobTable, queues: EphemeralQueues, registry: Registry, owner: str
     ) -> None:
         """Give back what a dead consumer had, and take it off the list."""
-        released = jobs.release_claims_of(owner, self._settings.max_deliveries)
+        released = jobs.maintenance.recover_claims_of(owner, self._settings.max_deliveries)
         if released:
             logger.warning(
                 "Consumer %r is dead; %s returned to the queue.", owner, counted(released, "job")
@@ -151,14 +151,14 @@ class Sweeper:
     def _tidy(self, session: Session, jobs: JobTable) -> None:
         queues = EphemeralQueues(session, self._settings.table, names=self._names)
         self._try("delete expired queues and messages", queues.delete_expired)
-        self._try("sum up the throughput", jobs.sum_up_throughput)
+        self._try("sum up the throughput", jobs.maintenance.sum_up_throughput)
         self._try("look for lines that stand still", lambda: self._fill_gaps(jobs))
         self._try("remove finished jobs", lambda: self._remove_finished(jobs))
 
     def _fill_gaps(self, jobs: JobTable) -> None:
-        self._gaps_after = jobs.fill_gaps(self._gaps_after)
+        self._gaps_after = jobs.ordering.unblock_stalled(self._gaps_after)
 
     def _remove_finished(self, jobs: JobTable) -> None:
         if self._settings.retention_seconds:
-            while jobs.remove_finished(self._settings.retention_seconds):
+            while jobs.maintenance.remove_finished(self._settings.retention_seconds):
                 pass

@@ -1,4 +1,4 @@
-"""How many jobs of each queue a consumer has ended: counted in memory, written now and then."""
+"""Throughput: how many jobs of each queue a consumer ends; counted in memory, written later."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two writes. Each goes with a transaction that there is anyway.
+# Seconds between two writes. Each is a part of a transaction that is due anyway.
 _INTERVAL = 1.0
 
 
 class Throughput:
-    """Counts what one consumer ends, which is what it acknowledges or buries. For any thread.
+    """Counts the jobs that one consumer acknowledges or buries. For any thread.
 
     Args:
         clock: Tells the time in seconds.
@@ -36,16 +36,16 @@ class Throughput:
 
     @property
     def is_pending(self) -> bool:
-        """Whether something has been counted and not been written."""
+        """Whether something is counted and not written yet."""
         return bool(self._ended)
 
     def note(self, claimed: Iterable[ClaimedJob]) -> None:
-        """Remember which queues these jobs are of."""
+        """Remember the queues of these jobs."""
         with self._mutex:
             self._queues.update((job.id, job.queue) for job in claimed)
 
     def take(self, settled: Settlement) -> Mapping[str, int]:
-        """Count what is settled, and return what is to be written now, by queue.
+        """Count settled jobs, and return what is to be written now, by queue.
 
         A job counts once, however often it is settled.
         """
@@ -67,12 +67,12 @@ class Throughput:
             return ended
 
     def give_up(self, why: Exception) -> None:
-        """The server does not take it: count no more."""
+        """Stop counting: the server refuses the counts."""
         with self._mutex:
             self._gave_up = True
         logger.warning("The jobs that end are not counted: %s", why)
 
     def put_back(self, ended: Mapping[str, int]) -> None:
-        """It could not be written."""
+        """Keep counts that could not be written."""
         with self._mutex:
             self._ended.update(ended)

@@ -18,6 +18,7 @@ from celery_mysqllock.mysql.named_lock import (
     used_by,
     wait_lock_name,
 )
+from celery_mysqllock.mysql.script import Script, ScriptResult
 from celery_mysqllock.mysql.server import Server
 from celery_mysqllock.mysql.session import Session, open_first
 from celery_mysqllock.mysql.statements import Statements, storable
@@ -29,6 +30,8 @@ __all__ = [
     "Address",
     "Inserted",
     "OwnLockName",
+    "Script",
+    "ScriptResult",
     "Server",
     "Session",
     "Statements",

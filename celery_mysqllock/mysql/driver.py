@@ -1,4 +1,4 @@
-"""What PyMySQL's connection can do but does not offer in public."""
+"""The only use of PyMySQL's private API, as ``connections.py`` of 1.2 has it."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ _PLUGINS_IN_CLEAR = (b"mysql_clear_password", b"dialog")
 
 
 class Connection(_PyMySQLConnection):
-    """A connection that is encrypted if the server can, unless it is told otherwise.
+    """A connection that is encrypted if the server can, unless its options say otherwise.
 
-    It gives its password to no server that only says that it is the right one: as MySQL's own
-    clients, it refuses the server's wish for a password in clear text, and for one encrypted with a
-    key that the server sends itself. The driver would do both.
+    It does not give its password to a server that has not proved its identity. Like MySQL's own
+    clients, and unlike PyMySQL, it refuses to send the password in clear text, or encrypted with a
+    key that the server itself has sent.
     """
 
     _own_key: bytes | None = None
@@ -91,7 +91,7 @@ class Connection(_PyMySQLConnection):
 
     @property
     def server_public_key(self) -> bytes | None:
-        """Where the driver keeps the key that the server has sent for the password."""
+        """The attribute in which the driver keeps the key that the server has sent."""
         return self._own_key
 
     @server_public_key.setter
@@ -115,7 +115,7 @@ def descriptor(connection: Connection) -> int:
 
 
 def close_socket(connection: Connection) -> None:
-    """Close the socket without a word to the server; who waits for an answer gets an error."""
+    """Close the socket without telling the server; a thread that reads from it gets an error."""
     try:
         connection._force_close()  # type: ignore[attr-defined]
     except RuntimeError:
@@ -128,7 +128,7 @@ def close_socket(connection: Connection) -> None:
 def forget(connection: Connection) -> None:
     """Close a forked child's copy of the socket; the parent's connection is not touched.
 
-    PyMySQL's own way would wait for ever when another thread of the parent was reading at the
+    PyMySQL's own close would wait for ever if another thread of the parent was reading at the
     moment of the fork: the reader's lock is held by a thread that the child does not have.
     """
     sock = getattr(connection, "_sock", None)
@@ -170,14 +170,14 @@ def connect(options: Mapping[str, Any], timeout: float) -> Connection:
 
 
 def set_patience(connection: Connection, seconds: float) -> None:
-    """Change how long an answer, or the sending of a statement, may take from now on."""
+    """Set how many seconds an answer, or the sending of a statement, may take from now on."""
     connection._read_timeout = seconds  # type: ignore[attr-defined]
     connection._write_timeout = seconds  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
 def patience(connection: Connection, seconds: float) -> Iterator[None]:
-    """Change it for the block."""
+    """Set the same for the block."""
     before: float = connection._read_timeout  # type: ignore[attr-defined]
     set_patience(connection, seconds)
     try:
@@ -223,11 +223,11 @@ def insert(connection: Connection, statement: bytes) -> Inserted:
     rows, at = _whole_number(stored, 1)
     row_id, _ = _whole_number(stored, at)
     try:
-        number = _read_number(packets)
+        selected = _read_number(packets)
     except Error:
         # What is stored is stored. If the connection is gone, the next statement finds out.
-        number = None
-    return Inserted(rows, row_id, number)
+        selected = None
+    return Inserted(rows, row_id, selected)
 
 
 class Inserted(NamedTuple):
@@ -235,19 +235,19 @@ class Inserted(NamedTuple):
 
     Attributes:
         rows: How many rows it stored.
-        row_id: The first one's AUTO_INCREMENT.
-        number: What the SELECT behind it has found, None when that failed.
+        row_id: The AUTO_INCREMENT of the first.
+        selected: The number that the SELECT after it returned, None when that failed.
     """
 
     rows: int
     row_id: int
-    number: int | None
+    selected: int | None
 
 
 def check_size(connection: Connection, statement: bytes) -> None:
-    """Raise what the server would say of a statement that is above its limit.
+    """Raise the server's error for a statement that is above its limit, without sending it.
 
-    It resets the connection of who sends so much, mostly before its own error can be read.
+    The server would drop the connection, usually before its own error can be read.
     """
     if len(statement) <= _LARGE:
         return
@@ -317,7 +317,7 @@ class _Packets:
         except OSError as error:
             raise self._gone(error) from error
         except BaseException:
-            # An answer that is half read belongs to nobody.
+            # The rest of a half-read answer would be taken for the next one.
             close_socket(self._connection)
             raise
         if not found:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_BLOCK = re.compile(r"^-- name: (?P<name>\w+)$", re.MULTILINE)
+_BLOCK = re.compile(r"^-- (?P<kind>name|fragment): (?P<name>\w+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n?", re.MULTILINE)
 
 
@@ -18,7 +18,9 @@ class Statements:
     """The blocks of one .sql file, by name.
 
     A block is a line ``-- name: <name>``, comments that describe it, and the statement, with values
-    as ``%(name)s`` and identifiers as ``{name}``. A file is read once.
+    as ``%(name)s`` and identifiers as ``{name}``. Text that several statements share is a block
+    that begins with ``-- fragment: <name>`` and that they contain as ``{name}``. A file is read
+    once.
 
     Args:
         package: The package that contains the file.
@@ -50,12 +52,14 @@ def _read(
     for name, identifier in identifiers:
         text = text.replace(f"{{{name}}}", f"{within}`{identifier}`")
     pieces = _BLOCK.split(text)[1:]
-    if len(set(pieces[::2])) < len(pieces[::2]):
+    names = pieces[1::3]
+    if len(set(names)) < len(names):
         raise ValueError(f"{file} has two blocks of one name.")
-    return {
-        name: _COMMENT.sub("", block).strip().rstrip(";")
-        for name, block in zip(pieces[::2], pieces[1::2], strict=True)
-    }
+    blocks = [_COMMENT.sub("", block).strip().rstrip(";") for block in pieces[2::3]]
+    for at, (kind, name) in enumerate(zip(pieces[::3], names, strict=True)):
+        if kind == "fragment":
+            blocks = [block.replace(f"{{{name}}}", blocks[at]) for block in blocks]
+    return dict(zip(names, blocks, strict=True))
 
 
 def storable(text: str) -> str:

@@ -110,7 +110,7 @@ def _free_keys(consumer: Any, task_ids: list[str]) -> None:
     if (transport := _transport_of(consumer)) is None:
         return
     try:
-        transport.sessions.jobs.free_unique_keys(task_ids)
+        transport.sessions.jobs.unique_keys.free_those_of(task_ids)
     except MySQLLockError as error:
         logger.warning("The unique keys of revoked jobs stay until they are dropped: %s", error)
 

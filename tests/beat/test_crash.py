@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from celery_mysqllock.jobs import JobTable, LockNames, Schedule
+from celery_mysqllock.jobs import LockNames, Publisher, Schedule
+from celery_mysqllock.jobs.ringer import Ringer
 from celery_mysqllock.mysql import Session, get_lock, own_lock_name
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ class Point(NamedTuple):
 
 
 POINTS = [
-    Point(JobTable, "store", is_sent=False),
+    Point(Publisher, "store", is_sent=False),
     Point(Schedule, "mark_sent", is_sent=False),
-    Point(JobTable, "ring", is_sent=True),
+    Point(Ringer, "ring", is_sent=True),
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from kombu import Connection, Consumer, Queue
 
 from celery_mysqllock.broker import Transport
-from celery_mysqllock.jobs import JobTable
+from celery_mysqllock.jobs.claims import Claims
 from celery_mysqllock.mysql import Address
 from tests.broker.app import late
 from tests.waiting import eventually
@@ -89,7 +89,7 @@ def test_a_connection_with_a_full_window_is_closed_without_ado(
     connect: Callable[..., Connection], session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(JobTable, "keep_alive", lambda *_: asked.append(1))
+    monkeypatch.setattr(Claims, "keep_alive", lambda *_: asked.append(1))
     connection = connect()
     producer = connection.Producer()
     for number in range(3):

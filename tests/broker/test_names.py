@@ -10,7 +10,7 @@ import pytest
 from kombu import Connection, Consumer, Queue
 
 from celery_mysqllock.exceptions import LockTimeout, TableMismatch
-from celery_mysqllock.jobs import JobTable, LockNames, Migrations
+from celery_mysqllock.jobs import JobTable, LockNames, Migrations, NewJob
 from celery_mysqllock.locks import MySQLLock
 from celery_mysqllock.mysql import Address, Session, lock_name, used_by
 from devserver import DevServer
@@ -54,14 +54,14 @@ def test_each_table_of_a_database_has_a_housekeeper_of_its_own(
     fleets = {table: Fleet(connect(table=table, **OPTIONS)) for table in tables}
     for table in tables:
         jobs = JobTable(session, table)
-        jobs.put("q", ENVELOPE % "of a dead worker")
+        jobs.publisher.put(NewJob("q", ENVELOPE % "of a dead worker"))
         # its consumer may be faster
-        if jobs.claim("q", 1, DEAD) == []:
+        if jobs.claims.claim("q", 1, DEAD) == []:
             session.execute(
                 f"INSERT INTO {table} (message, queue, job_status, owner) VALUES (%s, 'q', 1, %s)",  # noqa: S608 - a name of this test
                 (ENVELOPE % "of a dead worker", DEAD),
             )
-        jobs.put("q", ENVELOPE % "due later", delay=1)
+        jobs.publisher.put(NewJob("q", ENVELOPE % "due later", delay=1))
         session.execute(
             f"INSERT INTO {table} (message, queue) VALUES (%s, 'q')",  # noqa: S608 - as above
             (ENVELOPE % "nobody rings",),
@@ -102,7 +102,7 @@ def test_a_fleet_works_while_users_hold_locks_of_such_names(
         fleet = Fleet(connection)
         identity = connection.transport.dispatcher.identity
         held.enter_context(MySQLLock(f"consumer:{identity}", url=session.address))
-        JobTable(session).put("q", ENVELOPE % "due later", delay=1)
+        JobTable(session).publisher.put(NewJob("q", ENVELOPE % "due later", delay=1))
         eventually(lambda: fleet.gets(1))
         assert connection.transport.dispatcher.is_intact
 
@@ -274,7 +274,7 @@ def test_two_spellings_of_a_database_ring_the_same_bells(
         with Session(spellings[0]) as session:
             bells = LockNames.of(session, "jobs").bells("q")
             puts: list[Callable[[], object]] = [
-                lambda: JobTable(session).put("q", ENVELOPE % "put"),
+                lambda: JobTable(session).publisher.put(NewJob("q", ENVELOPE % "put")),
                 lambda: session.query("CALL mysqllock_publish('q', %s)", (ENVELOPE % "called",)),
             ]
             for number, put in enumerate(puts, 1):

@@ -91,7 +91,7 @@ def test_what_a_dead_consumer_had_comes_back(
     publish(publisher, "mine", queue)
     publish(publisher, "next", queue)
     session.execute("UPDATE jobs_ephemeral_queues SET owner = %s", (DEAD,))
-    JobTable(session).claim("tenant", 1, DEAD)
+    JobTable(session).claims.claim("tenant", 1, DEAD)
     got: list[object] = []
     with Consumer(heir, [Queue("other")], on_message=print):
         # the queue has lost its consumer, and stays for what is in it

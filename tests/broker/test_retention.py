@@ -70,5 +70,5 @@ def test_finished_jobs_go_in_small_batches(session: Session) -> None:
         "INSERT INTO jobs (message, job_status, finished_at) VALUES ('x', 1, CURRENT_TIMESTAMP(6))"
     )
     jobs = JobTable(session)
-    assert [jobs.remove_finished(60) for _ in range(3)] == [1000, 800, 0]
+    assert [jobs.maintenance.remove_finished(60) for _ in range(3)] == [1000, 800, 0]
     assert session.value(FINISHED) == 1

@@ -18,7 +18,7 @@ from celery_mysqllock.exceptions import (
     SettingsError,
     UnroutableMessage,
 )
-from celery_mysqllock.jobs import JobTable
+from celery_mysqllock.jobs import NewJob, Publisher
 from celery_mysqllock.mysql import Session
 from tests.broker.app import app, note
 from tests.waiting import eventually
@@ -197,16 +197,16 @@ def test_a_message_for_several_queues_is_stored_in_all_or_none(
 ) -> None:
     connection = connect()
     bind(connection, "fanout", "a", "b", "c")
-    store, calls = JobTable.store, 0
+    store, calls = Publisher.store, 0
 
-    def fail_once(self: JobTable, *args: Any, **kwargs: Any) -> None:
+    def fail_once(self: Publisher, job: NewJob) -> None:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise DatabaseError("The disk has gone for a walk.")
-        store(self, *args, **kwargs)
+        store(self, job)
 
-    monkeypatch.setattr(JobTable, "store", fail_once)
+    monkeypatch.setattr(Publisher, "store", fail_once)
     with pytest.raises(DatabaseError):
         publish(connection, "")
     assert queues(session) == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kombu import Connection, Consumer, Queue
 
-from celery_mysqllock.jobs import Inspection, JobTable, LockNames, Work, bell
+from celery_mysqllock.jobs import Inspection, JobTable, LockNames, NewJob, Work, bell
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.mysql import free_among
 from tests.waiting import eventually
@@ -93,7 +93,9 @@ def cost(
         for job in range(JOBS):
             eventually(idle.is_asleep)
             before = statements_of_others(session)
-            jobs.put(f"q{job * 7 % number}", json.dumps({"task": "t", "args": [job]}))
+            jobs.publisher.put(
+                NewJob(f"q{job * 7 % number}", json.dumps({"task": "t", "args": [job]}))
+            )
             idle.take(job + 1)
             eventually(idle.is_asleep)
             spent += statements_of_others(session) - before
@@ -119,9 +121,9 @@ def test_many_names_of_queues_fit_into_the_list_of_consumers(session: Session) -
 def test_which_of_many_queues_have_something_to_take(session: Session) -> None:
     names = [f"q{number}" for number in range(1000)]
     jobs = JobTable(session)
-    jobs.put("q7", "x")
-    jobs.put("q8", "scheduled", delay=600)
-    jobs.put("q9", "paused")
+    jobs.publisher.put(NewJob("q7", "x"))
+    jobs.publisher.put(NewJob("q8", "scheduled", delay=600))
+    jobs.publisher.put(NewJob("q9", "paused"))
     session.execute("INSERT INTO jobs_queues (queue, paused_at) VALUES ('q9', NOW())")
     session.execute(
         "INSERT INTO jobs_ephemeral_messages (queue, claim_order, message) VALUES ('q3', 9, 'x')"
@@ -145,5 +147,5 @@ def test_all_consumers_that_sleep_are_rung_for_many_queues(
     idle = Idle(connect(polling_interval=60), session, 1)
     eventually(idle.is_held)
     session.execute("INSERT INTO jobs (message, queue) VALUES (%s, 'q0')", ('{"task": "t"}',))
-    JobTable(session).ring_each({f"q{number}" for number in range(500)})
+    JobTable(session).ringer.ring_each({f"q{number}" for number in range(500)})
     idle.take(1)

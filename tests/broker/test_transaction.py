@@ -369,8 +369,8 @@ def test_a_unique_job_that_is_there_is_not_locked(plain: Plain, session: Session
     jobs = JobTable(session)
     with plain.transaction():
         once.delay("x")
-        (claimed,) = jobs.claim("celery", 1, "a" * 32)
-        jobs.ack([claimed.id], "a" * 32)
+        (claimed,) = jobs.claims.claim("celery", 1, "a" * 32)
+        jobs.claims.ack([claimed.id], "a" * 32)
         once.delay("x")
     assert sent(session) == ["x"]
 

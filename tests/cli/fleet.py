@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.jobs import Control, JobTable, LockNames, Migrations
+from celery_mysqllock.jobs import Control, JobTable, LockNames, Migrations, NewJob
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.mysql import Session, get_lock
 
@@ -27,11 +27,14 @@ def fleet(session: Session) -> Iterator[dict[str, int]]:
     """
     Migrations(session).apply()
     jobs = JobTable(session)
-    ids = {"dead": jobs.put("emails", MESSAGE), "running": jobs.put("emails", MESSAGE)}
-    jobs.claim("emails", 2, ME)
-    jobs.bury(ids["dead"], ME, REASON)
-    ids |= {name: jobs.put("emails", MESSAGE) for name in ("ready", "other")}
-    ids["scheduled"] = jobs.put("emails", MESSAGE, delay=600)
+    ids = {
+        "dead": jobs.publisher.put(NewJob("emails", MESSAGE)),
+        "running": jobs.publisher.put(NewJob("emails", MESSAGE)),
+    }
+    jobs.claims.claim("emails", 2, ME)
+    jobs.claims.bury(ids["dead"], ME, REASON)
+    ids |= {name: jobs.publisher.put(NewJob("emails", MESSAGE)) for name in ("ready", "other")}
+    ids["scheduled"] = jobs.publisher.put(NewJob("emails", MESSAGE, delay=600))
     Control(session).pause("slow")
     Registry(session).add(ME, NAME, ["emails", "slow"])
     with Session(session.address) as consumer:

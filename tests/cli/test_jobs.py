@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from celery_mysqllock.jobs import NewJob
+
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
@@ -27,9 +29,9 @@ def dead(jobs: JobTable) -> int:
 
 
 def bury(jobs: JobTable) -> int:
-    job_id = jobs.put("q", MESSAGE)
-    jobs.claim("q", 1, ME)
-    jobs.bury(job_id, ME, REASON)
+    job_id = jobs.publisher.put(NewJob("q", MESSAGE))
+    jobs.claims.claim("q", 1, ME)
+    jobs.claims.bury(job_id, ME, REASON)
     return job_id
 
 
@@ -41,8 +43,8 @@ def rows(session: Session) -> list[tuple[int, str, int]]:
 def test_jobs_are_listed_on_lines_of_80_columns(
     mysqllock: Command, jobs: JobTable, dead: int
 ) -> None:
-    jobs.put("a-queue-with-quite-a-long-name", '{"task": "shop.ship"}')
-    jobs.put("q", "text")
+    jobs.publisher.put(NewJob("a-queue-with-quite-a-long-name", '{"task": "shop.ship"}'))
+    jobs.publisher.put(NewJob("q", "text"))
     done = mysqllock("jobs", "list")
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
@@ -56,9 +58,9 @@ def test_jobs_are_listed_on_lines_of_80_columns(
 def test_jobs_are_listed_for_programs_by_what_is_asked(
     mysqllock: Command, jobs: JobTable, session: Session, dead: int
 ) -> None:
-    old = jobs.put("q", '{"task": "shop.ship"}')
+    old = jobs.publisher.put(NewJob("q", '{"task": "shop.ship"}'))
     session.execute("UPDATE jobs SET created_at = NOW(6) - INTERVAL 2 HOUR WHERE id = %s", (old,))
-    jobs.put("other", "text")
+    jobs.publisher.put(NewJob("other", "text"))
 
     def ids(*options: str) -> list[int]:
         listed = json.loads(mysqllock("jobs", "list", "--json", *options).stdout)
@@ -85,7 +87,7 @@ def test_a_job_is_shown_with_its_reason_and_a_readable_message(
 
 
 def test_a_text_is_shown_as_it_is(mysqllock: Command, jobs: JobTable) -> None:
-    job_id = jobs.put("q", "no {json}")
+    job_id = jobs.publisher.put(NewJob("q", "no {json}"))
     assert mysqllock("jobs", "show", str(job_id)).stdout.endswith("\n\nno {json}\n")
 
 
@@ -98,11 +100,11 @@ def test_dead_jobs_are_retried_by_row_by_task_or_all(
     mysqllock: Command, jobs: JobTable, session: Session, dead: int
 ) -> None:
     assert mysqllock("jobs", "retry", str(dead)).stdout == "1 job retried.\n"
-    jobs.claim("q", 1, ME)
-    jobs.bury(dead, ME, REASON)
+    jobs.claims.claim("q", 1, ME)
+    jobs.claims.bury(dead, ME, REASON)
     assert mysqllock("jobs", "retry", "id-7").stdout == "1 job retried.\n"
-    jobs.claim("q", 1, ME)
-    jobs.bury(dead, ME, REASON)
+    jobs.claims.claim("q", 1, ME)
+    jobs.claims.bury(dead, ME, REASON)
     other = bury(jobs)
     kept = mysqllock("jobs", "retry", "--all-dead", "--task", "shop.ship")
     assert kept.stdout == "0 jobs retried.\n"
@@ -114,7 +116,7 @@ def test_dead_jobs_are_retried_by_row_by_task_or_all(
 def test_what_cannot_be_retried_is_said_and_the_rest_is_done(
     mysqllock: Command, jobs: JobTable, session: Session, dead: int
 ) -> None:
-    ready = jobs.put("q", "x")
+    ready = jobs.publisher.put(NewJob("q", "x"))
     done = mysqllock("jobs", "retry", str(ready), str(dead))
     assert (done.returncode, done.stdout) == (1, "1 job retried.\n")
     assert "1 of 2 could not be retried" in done.stderr
@@ -124,7 +126,7 @@ def test_what_cannot_be_retried_is_said_and_the_rest_is_done(
 def test_discarding_asks_first(
     mysqllock: Command, jobs: JobTable, session: Session, dead: int
 ) -> None:
-    jobs.put("q", "kept")
+    jobs.publisher.put(NewJob("q", "kept"))
     for answer in ("n\n", ""):
         refused = mysqllock("jobs", "discard", "--status", "dead", answer=answer)
         assert refused.returncode == 1
@@ -138,8 +140,8 @@ def test_discarding_asks_first(
 def test_a_job_that_runs_is_not_discarded(
     mysqllock: Command, jobs: JobTable, session: Session
 ) -> None:
-    running = jobs.put("q", "x")
-    jobs.claim("q", 1, ME)
+    running = jobs.publisher.put(NewJob("q", "x"))
+    jobs.claims.claim("q", 1, ME)
     done = mysqllock("jobs", "discard", str(running), "--yes")
     assert done.returncode == 1
     assert "1 of 1 could not be discarded" in done.stderr
@@ -147,7 +149,7 @@ def test_a_job_that_runs_is_not_discarded(
 
 
 def test_jobs_are_moved(mysqllock: Command, jobs: JobTable, session: Session, dead: int) -> None:
-    ready = jobs.put("q", "x")
+    ready = jobs.publisher.put(NewJob("q", "x"))
     done = mysqllock("jobs", "move", "--queue", "q", "--status", "ready", "--to", "other")
     assert (done.returncode, done.stdout) == (0, "1 job moved.\n")
     assert rows(session) == [(dead, "q", 3), (ready, "other", 0)]

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from celery_mysqllock import MySQLLock
 from celery_mysqllock.cli.collector import IdleFilter
 from celery_mysqllock.cli.overview import Overview
-from celery_mysqllock.jobs import QueueStatus, ServerHealth
+from celery_mysqllock.jobs import NewJob, QueueStatus, ServerHealth
 from celery_mysqllock.metrics import fleet_collector
 from tests.cli.fleet import fleet
 from tests.cli.serving import serving
@@ -88,7 +88,7 @@ def test_all_is_printed_once(session: Session, mysqllock: Command) -> None:
 
 def test_a_queue_may_have_any_name(mysqllock: Command, jobs: JobTable) -> None:
     name = 'a "quoted"\\name\nof two lines: é'
-    jobs.put(name, "x")
+    jobs.publisher.put(NewJob(name, "x"))
     found = samples(mysqllock("metrics", "--once").stdout)
     assert found["mysqllock_queue_jobs", name, "ready"] == 1
 
@@ -100,10 +100,10 @@ def test_the_counter_only_grows(mysqllock: Command, jobs: JobTable) -> None:
         found = samples(mysqllock("metrics", "--once").stdout)
         return found["mysqllock_queue_jobs_ended_total", "q", ""]
 
-    jobs.put("q", "x")
-    jobs.ack([job.id for job in jobs.claim("q", 1, me)], me)
+    jobs.publisher.put(NewJob("q", "x"))
+    jobs.claims.ack([job.id for job in jobs.claims.claim("q", 1, me)], me)
     assert ended() == 1
-    jobs.sum_up_throughput()
+    jobs.maintenance.sum_up_throughput()
     assert ended() == 1
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from celery_mysqllock.jobs import NewJob
 from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.mysql import Address, Session, get_lock
@@ -27,16 +28,16 @@ ME = "a" * 32
 def filled(jobs: JobTable, session: Session) -> JobTable:
     """A queue with three ready jobs, one that runs and one that is dead."""
     for number in range(5):
-        jobs.put("emails", str(number))
-    dead, _ = jobs.claim("emails", 2, ME)
-    jobs.bury(dead.id, ME, "why")
+        jobs.publisher.put(NewJob("emails", str(number)))
+    dead, _ = jobs.claims.claim("emails", 2, ME)
+    jobs.claims.bury(dead.id, ME, "why")
     Registry(session).add(ME, "celery@host-one.example", ["celery", "emails"])
     return jobs
 
 
 @pytest.mark.usefixtures("filled")
 def test_queues_are_listed_on_lines_of_80_columns(mysqllock: Command, jobs: JobTable) -> None:
-    jobs.put("a-queue-with-quite-a-long-name-that-does-not-fit", "x")
+    jobs.publisher.put(NewJob("a-queue-with-quite-a-long-name-that-does-not-fit", "x"))
     done = mysqllock("queues", "list")
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
@@ -59,10 +60,10 @@ def test_queues_are_listed_for_programs(mysqllock: Command) -> None:
 def test_a_queue_is_paused_and_resumed(mysqllock: Command, jobs: JobTable) -> None:
     done = mysqllock("queues", "pause", "emails")
     assert (done.returncode, done.stdout, done.stderr) == (0, "emails is paused.\n", "")
-    assert jobs.claim("emails", 1, ME) == []
+    assert jobs.claims.claim("emails", 1, ME) == []
     assert mysqllock("queues", "list").stdout.splitlines()[1].split()[-1] == "s"  # 0 s ago
     assert mysqllock("queues", "resume", "emails").stdout == "emails is resumed.\n"
-    assert len(jobs.claim("emails", 1, ME)) == 1
+    assert len(jobs.claims.claim("emails", 1, ME)) == 1
     assert mysqllock("queues", "resume", "emails").stdout == "emails was not paused.\n"
 
 
@@ -74,10 +75,10 @@ def test_pausing_what_nobody_knows_says_so(mysqllock: Command) -> None:
 
 def test_purging_asks_first(mysqllock: Command, filled: JobTable) -> None:
     assert mysqllock("queues", "purge", "emails", answer="n\n").returncode == 1
-    assert filled.count_ready("emails") == 3
+    assert filled.maintenance.count_ready("emails") == 3
     done = mysqllock("queues", "purge", "emails", "--yes")
     assert (done.returncode, done.stdout) == (0, "emails: 3 purged.\n")
-    assert filled.count_ready("emails") == 0
+    assert filled.maintenance.count_ready("emails") == 0
     again = mysqllock("queues", "purge", "emails", "--yes", "--json")
     assert json.loads(again.stdout) == {"purged": 0}
 
@@ -85,7 +86,7 @@ def test_purging_asks_first(mysqllock: Command, filled: JobTable) -> None:
 def test_a_queue_is_moved(mysqllock: Command, filled: JobTable) -> None:
     done = mysqllock("queues", "move", "emails", "--to", "slow")
     assert (done.returncode, done.stdout) == (0, "emails: 3 moved to slow.\n")
-    assert filled.count_ready("slow") == 3
+    assert filled.maintenance.count_ready("slow") == 3
     same = mysqllock("queues", "move", "slow", "--to", "slow")
     assert same.returncode == 1
     assert "in slow already" in same.stderr
@@ -114,7 +115,7 @@ def test_a_queue_that_is_used_no_more_is_deleted(
     assert "tenant 9 is not deleted: there is no such queue." in done.stderr
     assert known() == ["emails", "lives"]
     assert session.value("SELECT COUNT(*) FROM jobs_bindings WHERE queue LIKE 'tenant%%'") == 0
-    filled.put("tenant 1", "x")
+    filled.publisher.put(NewJob("tenant 1", "x"))
     assert known() == ["emails", "lives", "tenant 1"]
     mysqllock("queues", "purge", "tenant 1", "--yes")
     mysqllock("queues", "pause", "tenant 2")

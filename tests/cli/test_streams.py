@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from celery_mysqllock.jobs import NewJob
 from tests.cli.conftest import PROGRAM
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def run(session: Session, redirection: str, *words: str) -> subprocess.Completed
 def test_a_full_stdout_is_said_in_one_line_and_is_an_error(
     jobs: JobTable, session: Session, command: list[str]
 ) -> None:
-    jobs.put("q", "x")
+    jobs.publisher.put(NewJob("q", "x"))
     done = run(session, ">/dev/full", *command)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "Error: No space left on device."
@@ -50,7 +51,7 @@ def test_a_full_stdout_is_said_in_one_line_and_is_an_error(
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_closed_stdout_is_no_error(jobs: JobTable, session: Session, command: list[str]) -> None:
-    jobs.put("q", "x")
+    jobs.publisher.put(NewJob("q", "x"))
     done = run(session, ">&-", *command)
     assert "Traceback" not in done.stderr
     assert done.returncode == run(session, "", *command).returncode
@@ -60,7 +61,7 @@ def test_a_closed_stdout_is_no_error(jobs: JobTable, session: Session, command: 
 def test_who_reads_only_the_beginning_sees_no_error(
     jobs: JobTable, session: Session, command: list[str]
 ) -> None:
-    jobs.put("q", "x")
+    jobs.publisher.put(NewJob("q", "x"))
     inside, outside = os.pipe()
     os.close(inside)
     done = subprocess.run(

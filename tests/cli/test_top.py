@@ -19,6 +19,7 @@ import pytest
 from celery_mysqllock import MySQLLock
 from celery_mysqllock.cli.deployment import Deployment
 from celery_mysqllock.cli.overview import OverviewReader
+from celery_mysqllock.jobs import NewJob
 from celery_mysqllock.mysql import Address, Session
 from tests.cli.conftest import PROGRAM
 from tests.cli.fleet import NAME, fleet
@@ -154,7 +155,7 @@ def test_what_does_not_fit_is_counted(
 ) -> None:
     monkeypatch.setenv("LINES", "24")
     for number in range(30):
-        jobs.put(f"queue-{number}", "x")
+        jobs.publisher.put(NewJob(f"queue-{number}", "x"))
     with fleet(session):
         lines = mysqllock("top", "--once").stdout.splitlines()
     assert len(lines) <= 24
@@ -208,7 +209,7 @@ def test_a_look_asks_the_server_little_however_much_there_is(session: Session) -
 def test_it_goes_on_until_a_key_ends_it(session: Session, jobs: JobTable, key: bytes) -> None:
     with fleet(session), top(session.address.url(), "--interval", "0.2") as terminal:
         seen = terminal.await_text("emails")
-        jobs.put("brand-new", "x")
+        jobs.publisher.put(NewJob("brand-new", "x"))
         terminal.await_text("brand-new", seen)
         if key == b"\x03":  # a terminal's own session would turn it into the signal
             terminal.process.send_signal(signal.SIGINT)

@@ -13,6 +13,7 @@ import pytest
 
 from celery_mysqllock import MySQLLock
 from celery_mysqllock.cli.visible import visible, visible_json
+from celery_mysqllock.jobs import NewJob
 from celery_mysqllock.jobs.registry import Registry
 from tests.cli.conftest import PROGRAM
 
@@ -55,10 +56,10 @@ COMMANDS = (
 def bad(session: Session, jobs: JobTable) -> Session:
     """A table in which every text is bad."""
     message = json.dumps({"headers": {"task": BAD, "id": BAD}, "body": [BAD]}, ensure_ascii=False)
-    jobs.put(BAD, message)
-    jobs.put(BAD, f"{BAD}\nno JSON")
-    jobs.bury(jobs.claim(BAD, 1, ME)[0].id, ME, f"ValueError: {BAD}\nTraceback")
-    jobs.claim(BAD, 1, ME)
+    jobs.publisher.put(NewJob(BAD, message))
+    jobs.publisher.put(NewJob(BAD, f"{BAD}\nno JSON"))
+    jobs.claims.bury(jobs.claims.claim(BAD, 1, ME)[0].id, ME, f"ValueError: {BAD}\nTraceback")
+    jobs.claims.claim(BAD, 1, ME)
     Registry(session).add(ME, f"celery@{BAD}", [BAD])
     return session
 
@@ -125,7 +126,7 @@ def test_in_a_terminal_there_is_no_escape_sequence_of_a_row(bad: Session) -> Non
 def test_a_half_of_a_pair_is_shown(
     jobs: JobTable, mysqllock: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    job_id = jobs.put("q", json.dumps({"task": "\ud800", "args": ["\udcff"]}))
+    job_id = jobs.publisher.put(NewJob("q", json.dumps({"task": "\ud800", "args": ["\udcff"]})))
     for words in (["jobs", "show", str(job_id)], ["jobs", "list"]):
         assert mysqllock(*words).returncode == 0
     assert r"\ud800" in mysqllock("jobs", "show", str(job_id)).stdout

@@ -80,7 +80,7 @@ def test_the_example_stores_a_job_and_prints_the_ids(
         warnings = "WARNING: option --ssl-verify-server-cert is disabled"
         said = [line for line in done.stderr.splitlines() if not line.startswith(warnings)]
         assert (done.returncode, said) == (0, [])
-        (job,) = JobTable(session).claim("celery", 9, "a" * 32)
+        (job,) = JobTable(session).claims.claim("celery", 9, "a" * 32)
     assert content(job)["task"] == "proj.greet"
     assert job.task_id
     assert str(uuid.UUID(job.task_id)) in done.stdout

@@ -90,7 +90,7 @@ def test_a_table_of_any_such_shape_is_taken_over_with_its_rows(
     session.execute("INSERT INTO jobs (message) VALUES (%s)", ("\U0001f980" * 70_000,))
     found = session.query("SELECT * FROM jobs ORDER BY id")
     assert [row[1:3] for row in found] == [("one", 0), ("done", 1), ("\U0001f980" * 70_000, 0)]
-    claimed = JobTable(session).claim("celery", 5, ME)
+    claimed = JobTable(session).claims.claim("celery", 5, ME)
     assert [job.message for job in claimed] == ["one", "\U0001f980" * 70_000]
 
 
@@ -120,7 +120,7 @@ def test_a_row_without_a_status_is_nobodys(session: Session) -> None:
     session.execute(f"CREATE TABLE jobs ({ID}, message TEXT, job_status INT)")
     session.execute("INSERT INTO jobs (message, job_status) VALUES ('never taken', NULL)")
     Migrations(session).apply()
-    assert JobTable(session).claim("celery", 5, ME) == []
+    assert JobTable(session).claims.claim("celery", 5, ME) == []
     assert session.query("SELECT message, job_status FROM jobs") == [("never taken", None)]
 
 
@@ -129,13 +129,13 @@ def test_what_old_consumers_have_taken_is_neither_delivered_nor_removed(session:
     session.execute("INSERT INTO jobs (message, job_status) VALUES ('taken', 1)")
     Migrations(session).apply()
     jobs = JobTable(session, retains=True)
-    assert jobs.claim("celery", 5, ME) == []
-    assert jobs.look().owners == set()
+    assert jobs.claims.claim("celery", 5, ME) == []
+    assert jobs.maintenance.survey().owners == set()
     session.execute("INSERT INTO jobs (message) VALUES ('ours')")
-    jobs.ack([job.id for job in jobs.claim("celery", 5, ME)], ME)
+    jobs.claims.ack([job.id for job in jobs.claims.claim("celery", 5, ME)], ME)
     assert session.value("SELECT COUNT(*) FROM jobs WHERE finished_at IS NOT NULL") == 1
     session.execute("UPDATE jobs SET finished_at = NOW() - INTERVAL 1 DAY WHERE finished_at > 0")
-    assert jobs.remove_finished(60) == 1
+    assert jobs.maintenance.remove_finished(60) == 1
     assert session.query("SELECT message FROM jobs") == [("taken",)]
 
 
@@ -185,7 +185,7 @@ def test_a_migration_that_is_killed_at_any_statement_is_finished_by_the_next(
         Migrations(session, table).apply()
         Migrations(session, table).check()
         session.execute(insert, ("5",))
-        claimed = JobTable(session, table).claim("celery", 9, ME)
+        claimed = JobTable(session, table).claims.claim("celery", 9, ME)
         assert [job.message for job in claimed] == list("12345"), life
         if mortal.life >= 0:
             break
@@ -241,7 +241,7 @@ def test_a_server_without_such_defaults_copies_the_table_and_says_so(
     assert "INSERTs wait" in adoption.notice
     assert "MODIFY message LONGTEXT" in adoption.sql
     Migrations(session).apply()
-    assert JobTable(session).claim("celery", 1, ME)[0].message == "old"
+    assert JobTable(session).claims.claim("celery", 1, ME)[0].message == "old"
 
 
 def test_without_the_right_to_make_the_procedure_nothing_is_changed(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.exceptions import SettingsError
-from celery_mysqllock.jobs import Control, JobTable, Work
+from celery_mysqllock.jobs import Control, JobTable, NewJob, Work
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ def control(jobs: JobTable, session: Session) -> Control:
 
 
 def dead_job(jobs: JobTable, queue: str = "q") -> int:
-    job_id = jobs.put(queue, "x")
-    jobs.claim(queue, 1, ME)
-    jobs.bury(job_id, ME, "no such task")
+    job_id = jobs.publisher.put(NewJob(queue, "x"))
+    jobs.claims.claim(queue, 1, ME)
+    jobs.claims.bury(job_id, ME, "no such task")
     return job_id
 
 
@@ -34,14 +34,14 @@ def ids(claimed: Iterable[object]) -> list[int]:
 
 
 def test_a_paused_queue_gives_nothing_until_it_is_resumed(jobs: JobTable, control: Control) -> None:
-    job_id = jobs.put("q", "x")
-    jobs.put("other", "x")
+    job_id = jobs.publisher.put(NewJob("q", "x"))
+    jobs.publisher.put(NewJob("other", "x"))
     control.pause("q")
-    assert jobs.claim("q", 5, ME) == []
-    assert len(jobs.claim("other", 5, ME)) == 1
-    later = jobs.put("q", "published meanwhile")
+    assert jobs.claims.claim("q", 5, ME) == []
+    assert len(jobs.claims.claim("other", 5, ME)) == 1
+    later = jobs.publisher.put(NewJob("q", "published meanwhile"))
     assert control.resume("q")
-    assert ids(jobs.claim("q", 5, ME)) == [job_id, later]
+    assert ids(jobs.claims.claim("q", 5, ME)) == [job_id, later]
     assert not control.resume("q")
 
 
@@ -55,10 +55,10 @@ def test_pausing_twice_keeps_the_first_time(control: Control, session: Session) 
 def test_what_is_claimed_of_a_paused_queue_can_be_settled(
     jobs: JobTable, control: Control, session: Session
 ) -> None:
-    job_id = jobs.put("q", "x")
-    jobs.claim("q", 1, ME)
+    job_id = jobs.publisher.put(NewJob("q", "x"))
+    jobs.claims.claim("q", 1, ME)
     control.pause("q")
-    jobs.ack([job_id], ME)
+    jobs.claims.ack([job_id], ME)
     assert session.query("SELECT id FROM jobs") == []
 
 
@@ -70,35 +70,35 @@ def test_neither_sweeper_nor_doorbell_is_alarmed_by_a_paused_queue(
     def has_work() -> bool:
         return bool(session.value(f"SELECT {work}", values))
 
-    jobs.put("q", "x")
+    jobs.publisher.put(NewJob("q", "x"))
     assert has_work()
-    assert jobs.look().ready_queues == {"q"}
+    assert jobs.maintenance.survey().ready_queues == {"q"}
     control.pause("q")
     assert not has_work()
-    assert jobs.look().ready_queues == set()
+    assert jobs.maintenance.survey().ready_queues == set()
     control.resume("q")
     assert has_work()
-    assert jobs.look().ready_queues == {"q"}
+    assert jobs.maintenance.survey().ready_queues == {"q"}
 
 
 def test_a_claim_does_not_wait_for_who_pauses_nor_the_other_way_round(
     jobs: JobTable, control: Control, session: Session, url: str
 ) -> None:
     for _ in range(3):
-        jobs.put("q", "x")
+        jobs.publisher.put(NewJob("q", "x"))
     control.pause("q")
     control.resume("q")
     with Session(Address.parse(url)) as other:
         other.execute("SET innodb_lock_wait_timeout = 1")
         session.execute("SET innodb_lock_wait_timeout = 1")
         other.execute("BEGIN")
-        assert len(JobTable(other).claim("q", 1, "b" * 32)) == 1
+        assert len(JobTable(other).claims.claim("q", 1, "b" * 32)) == 1
         other.execute("BEGIN")
         Control(other).pause("q")
         # not committed: nobody is to be held up by it
-        assert len(jobs.claim("q", 1, ME)) == 1
+        assert len(jobs.claims.claim("q", 1, ME)) == 1
         other.execute("COMMIT")
-    assert jobs.claim("q", 1, ME) == []
+    assert jobs.claims.claim("q", 1, ME) == []
 
 
 def test_a_retried_job_is_as_if_it_had_never_been_delivered(
@@ -106,7 +106,7 @@ def test_a_retried_job_is_as_if_it_had_never_been_delivered(
 ) -> None:
     job_id = dead_job(jobs)
     assert control.retry([job_id]) == 1
-    (again,) = jobs.claim("q", 5, ME)
+    (again,) = jobs.claims.claim("q", 5, ME)
     assert (again.id, again.deliveries) == (job_id, 0)
 
 
@@ -116,12 +116,15 @@ def test_a_retried_job_runs_though_its_row_had_expired(
     job_id = dead_job(jobs)
     session.execute("UPDATE jobs SET expires_at = UTC_TIMESTAMP() - INTERVAL 1 DAY")
     control.retry([job_id])
-    assert ids(jobs.claim("q", 5, ME)) == [job_id]
+    assert ids(jobs.claims.claim("q", 5, ME)) == [job_id]
 
 
 def test_only_dead_jobs_are_retried(jobs: JobTable, control: Control, session: Session) -> None:
-    running, ready = jobs.put("q", "runs"), jobs.put("q", "waits")
-    jobs.claim("q", 1, ME)
+    running, ready = (
+        jobs.publisher.put(NewJob("q", "runs")),
+        jobs.publisher.put(NewJob("q", "waits")),
+    )
+    jobs.claims.claim("q", 1, ME)
     before = session.query("SELECT * FROM jobs")
     assert control.retry([running, ready]) == 0
     assert session.query("SELECT * FROM jobs") == before
@@ -131,23 +134,23 @@ def test_whatever_nobody_has_is_discarded(
     jobs: JobTable, control: Control, session: Session
 ) -> None:
     dead = dead_job(jobs)
-    running = jobs.put("q", "runs")
-    jobs.claim("q", 1, ME)
-    ready, kept = jobs.put("q", "waits"), jobs.put("q", "kept")
-    later = jobs.put("q", "later", delay=60)
+    running = jobs.publisher.put(NewJob("q", "runs"))
+    jobs.claims.claim("q", 1, ME)
+    ready, kept = jobs.publisher.put(NewJob("q", "waits")), jobs.publisher.put(NewJob("q", "kept"))
+    later = jobs.publisher.put(NewJob("q", "later", delay=60))
     assert control.discard([dead, running, ready, later]) == 3
     assert [row[0] for row in session.query("SELECT id FROM jobs ORDER BY id")] == [running, kept]
 
 
 def test_jobs_are_moved_and_keep_what_they_are(jobs: JobTable, control: Control) -> None:
     dead = dead_job(jobs)
-    running = jobs.put("q", "runs")
-    jobs.claim("q", 1, ME)
-    ready = jobs.put("q", "waits")
+    running = jobs.publisher.put(NewJob("q", "runs"))
+    jobs.claims.claim("q", 1, ME)
+    ready = jobs.publisher.put(NewJob("q", "waits"))
     assert control.move([dead, running, ready], "other") == 2
-    assert ids(jobs.claim("other", 5, ME)) == [ready]
+    assert ids(jobs.claims.claim("other", 5, ME)) == [ready]
     assert control.retry([dead]) == 1
-    assert ids(jobs.claim("other", 5, ME)) == [dead]
+    assert ids(jobs.claims.claim("other", 5, ME)) == [dead]
 
 
 def test_more_jobs_than_one_statement_takes_are_changed(
@@ -163,7 +166,7 @@ def test_more_jobs_than_one_statement_takes_are_changed(
     found = [row[0] for row in session.query("SELECT id FROM jobs")]
     assert control.retry(found) == 1800
     assert control.move_queue("q", "other") == 1800
-    assert jobs.count_ready("other") == 1800
+    assert jobs.maintenance.count_ready("other") == 1800
     assert control.discard(found) == 1800
 
 
@@ -171,10 +174,10 @@ def test_a_queue_is_moved_and_purged_but_for_what_runs_or_is_dead(
     jobs: JobTable, control: Control, session: Session
 ) -> None:
     dead_job(jobs)
-    jobs.put("q", "runs")
-    jobs.claim("q", 1, ME)
-    jobs.put("q", "waits")
-    jobs.put("q", "later", delay=60)
+    jobs.publisher.put(NewJob("q", "runs"))
+    jobs.claims.claim("q", 1, ME)
+    jobs.publisher.put(NewJob("q", "waits"))
+    jobs.publisher.put(NewJob("q", "later", delay=60))
     assert control.move_queue("q", "other") == 2
     assert control.purge("q") == 0
     assert control.purge("other") == 2

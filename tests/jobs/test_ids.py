@@ -9,7 +9,7 @@ import pymysql
 import pytest
 
 from celery_mysqllock.exceptions import IdsUsedUp
-from celery_mysqllock.jobs import JobTable, Migrations, OrderKey, UniqueKey, Widening
+from celery_mysqllock.jobs import JobTable, Migrations, NewJob, OrderKey, UniqueKey, Widening
 from celery_mysqllock.mysql import Address, Session
 from celery_mysqllock.mysql.errors import is_about_ids
 
@@ -34,18 +34,20 @@ def jobs(session: Session) -> JobTable:
 @pytest.mark.parametrize(
     "put",
     [
-        lambda jobs: jobs.put("q", "x"),
-        lambda jobs: jobs.put("q", "x", delay=60),
-        lambda jobs: jobs.put("q", "x", order=OrderKey("key")),
-        lambda jobs: jobs.put("q", "x", task_id="t", unique=UniqueKey("done:key")),
-        lambda jobs: jobs.put_each({"q": None, "r": None}, "x"),
+        lambda jobs: jobs.publisher.put(NewJob("q", "x")),
+        lambda jobs: jobs.publisher.put(NewJob("q", "x", delay=60)),
+        lambda jobs: jobs.publisher.put(NewJob("q", "x", order=OrderKey("key"))),
+        lambda jobs: jobs.publisher.put(
+            NewJob("q", "x", task_id="t", unique=UniqueKey("done:key"))
+        ),
+        lambda jobs: jobs.publisher.put_each([NewJob("q", "x"), NewJob("r", "x")]),
     ],
     ids=["plain", "scheduled", "ordered", "unique", "several"],
 )
 def test_a_job_that_gets_no_id_is_one_clear_error(
     jobs: JobTable, put: Callable[[JobTable], object]
 ) -> None:
-    jobs.put("other", "the last")
+    jobs.publisher.put(NewJob("other", "the last"))
     with pytest.raises(IdsUsedUp, match="mysqllock migrate --wide-ids"):
         put(jobs)
 
@@ -64,18 +66,18 @@ def test_ids_are_widened_while_programs_use_the_table(
         with Session(Address.parse(url)) as own:
             table = JobTable(own)
             while not done.is_set():
-                claimed = table.claim("q", 5, owner)
+                claimed = table.claims.claim("q", 5, owner)
                 seen.extend(str(job.message) for job in claimed)
                 if claimed:
                     own.execute("UPDATE jobs SET reason = 'x' WHERE id = %s", (claimed[0].id,))
-                    table.ack([job.id for job in claimed], owner)
+                    table.claims.ack([job.id for job in claimed], owner)
 
     def produce() -> None:
         with Session(Address.parse(url)) as own:
             table = JobTable(own)
             while not done.is_set():
                 message = f"new {len(sent)}"
-                table.put("q", message)
+                table.publisher.put(NewJob("q", message))
                 sent.append(message)
 
     threads = [
@@ -93,7 +95,7 @@ def test_ids_are_widened_while_programs_use_the_table(
         done.set()
         for thread in threads:
             thread.join()
-    while claimed := jobs.claim("q", 500, ME):
+    while claimed := jobs.claims.claim("q", 500, ME):
         seen += [str(job.message) for job in claimed]
     assert sorted(seen) == sorted([*map(str, range(5000)), *sent])
     tables = {row[0] for row in session.query("SHOW TABLES LIKE 'jobs%'")}
@@ -101,7 +103,7 @@ def test_ids_are_widened_while_programs_use_the_table(
     assert session.query("SHOW TRIGGERS") == []
     Migrations(session).check()
     session.execute(f"ALTER TABLE jobs AUTO_INCREMENT = {2**40}")
-    assert jobs.put("q", "beyond") == 2**40
+    assert jobs.publisher.put(NewJob("q", "beyond")) == 2**40
 
 
 @pytest.mark.parametrize("step", ["make", "on_insert", "on_delete", "copy", "exchange"])
@@ -109,7 +111,7 @@ def test_a_run_that_was_killed_is_finished_by_the_next(
     jobs: JobTable, session: Session, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     for number in range(10):
-        jobs._session.execute(  # noqa: SLF001 - with small ids
+        session.execute(  # with small ids
             "INSERT INTO jobs (id, message, queue) VALUES (%s, %s, 'q')", (number + 1, number)
         )
     first = Widening(session)
@@ -128,13 +130,13 @@ def test_a_run_that_was_killed_is_finished_by_the_next(
         first.apply()
     monkeypatch.undo()
     # life goes on meanwhile
-    (claimed,) = jobs.claim("q", 1, ME)
-    jobs.ack([claimed.id], ME)
+    (claimed,) = jobs.claims.claim("q", 1, ME)
+    jobs.claims.ack([claimed.id], ME)
     second = Widening(session)
     assert second.is_needed
     second.apply()
     assert not second.is_needed
-    assert [job.message for job in jobs.claim("q", 20, ME)] == [str(n) for n in range(1, 10)]
+    assert [job.message for job in jobs.claims.claim("q", 20, ME)] == [str(n) for n in range(1, 10)]
     assert session.query("SHOW TRIGGERS") == []
 
 

@@ -16,6 +16,7 @@ from celery_mysqllock.jobs import (
     JobStatus,
     JobTable,
     Migrations,
+    NewJob,
     Selection,
 )
 from celery_mysqllock.jobs.lock_names import LockNames
@@ -48,15 +49,15 @@ def one_of_each(jobs: JobTable, session: Session) -> dict[JobStatus, int]:
     """A job of each status in the queue q, and two that are ready."""
     ids = {}
     for status in ("dead", "done", "running"):
-        ids[JobStatus(status)] = jobs.put("q", MESSAGE)
-        jobs.claim("q", 1, ME)
-    jobs.bury(ids[JobStatus.DEAD], ME, "no such task")
-    jobs.ack([ids[JobStatus.DONE]], ME)
-    ids[JobStatus.SCHEDULED] = jobs.put("q", MESSAGE, delay=60)
-    ids[JobStatus.WAITING] = jobs.put("q", MESSAGE)
+        ids[JobStatus(status)] = jobs.publisher.put(NewJob("q", MESSAGE))
+        jobs.claims.claim("q", 1, ME)
+    jobs.claims.bury(ids[JobStatus.DEAD], ME, "no such task")
+    jobs.claims.ack([ids[JobStatus.DONE]], ME)
+    ids[JobStatus.SCHEDULED] = jobs.publisher.put(NewJob("q", MESSAGE, delay=60))
+    ids[JobStatus.WAITING] = jobs.publisher.put(NewJob("q", MESSAGE))
     session.execute("UPDATE jobs SET job_status = 4 WHERE id = %s", (ids[JobStatus.WAITING],))
-    ids[JobStatus.READY] = jobs.put("q", MESSAGE, priority=9)
-    jobs.put("q", "plain text")
+    ids[JobStatus.READY] = jobs.publisher.put(NewJob("q", MESSAGE, priority=9))
+    jobs.publisher.put(NewJob("q", "plain text"))
     return ids
 
 
@@ -98,7 +99,7 @@ def test_the_age_is_that_of_the_job_first_in_line(
 ) -> None:
     assert inspection.queues() == []
     for minutes, priority in ((10, 0), (20, 5), (1, 5)):
-        job_id = jobs.put("q", "x", priority=priority)
+        job_id = jobs.publisher.put(NewJob("q", "x", priority=priority))
         session.execute(
             "UPDATE jobs SET created_at = NOW(6) - INTERVAL %s MINUTE WHERE id = %s",
             (minutes, job_id),
@@ -111,11 +112,11 @@ def test_the_age_is_that_of_the_job_first_in_line(
 def test_a_scheduled_job_is_no_older_than_since_it_was_due(
     inspection: Inspection, jobs: JobTable, session: Session
 ) -> None:
-    jobs.put("q", "x", delay=60)
+    jobs.publisher.put(NewJob("q", "x", delay=60))
     session.execute(
         "UPDATE jobs SET created_at = NOW(6) - INTERVAL 1 DAY, due_at = UTC_TIMESTAMP(6)"
     )
-    jobs.promote()
+    jobs.maintenance.promote()
     (queue,) = inspection.queues()
     assert queue.oldest_age is not None
     assert queue.oldest_age < 3600
@@ -125,7 +126,7 @@ def test_counting_stops_at_a_limit_unless_all_are_asked_for(
     inspection: Inspection, jobs: JobTable
 ) -> None:
     for _ in range(5):
-        jobs.put("q", "x")
+        jobs.publisher.put(NewJob("q", "x"))
     assert inspection.queues(3)[0].ready == 3
     assert inspection.queues(None)[0].ready == 5
 
@@ -146,7 +147,7 @@ def test_jobs_are_told_by_status(inspection: Inspection, one_of_each: dict[JobSt
 def test_jobs_are_selected_by_queue_task_and_age(
     inspection: Inspection, jobs: JobTable, session: Session
 ) -> None:
-    other = jobs.put("other", '{"task": "shop.ship"}')
+    other = jobs.publisher.put(NewJob("other", '{"task": "shop.ship"}'))
     session.execute("UPDATE jobs SET created_at = NOW(6) - INTERVAL 2 HOUR WHERE id = %s", (other,))
     for selection in (
         Selection(queue="other"),
@@ -162,11 +163,13 @@ def test_jobs_are_selected_by_queue_task_and_age(
 def test_those_in_line_come_first_and_of_the_dead_the_last(
     inspection: Inspection, jobs: JobTable
 ) -> None:
-    dead = [jobs.put("q", "x") for _ in range(3)]
-    jobs.claim("q", 3, ME)
+    dead = [jobs.publisher.put(NewJob("q", "x")) for _ in range(3)]
+    jobs.claims.claim("q", 3, ME)
     for job_id in dead:
-        jobs.bury(job_id, ME, "why")
-    late, urgent, later = (jobs.put("q", "x", priority=priority) for priority in (0, 9, 0))
+        jobs.claims.bury(job_id, ME, "why")
+    late, urgent, later = (
+        jobs.publisher.put(NewJob("q", "x", priority=priority)) for priority in (0, 9, 0)
+    )
     assert inspection.ids(Selection(status=JobStatus.READY)) == [urgent, late, later]
     assert inspection.ids(Selection(status=JobStatus.DEAD), 2) == dead[:0:-1]
 
@@ -174,8 +177,11 @@ def test_those_in_line_come_first_and_of_the_dead_the_last(
 def test_a_job_is_found_by_row_and_by_task_with_its_message(
     inspection: Inspection, jobs: JobTable, session: Session
 ) -> None:
-    first, again = jobs.put("q", MESSAGE), jobs.put("q", MESSAGE)
-    noted = jobs.put("q", "text")
+    first, again = (
+        jobs.publisher.put(NewJob("q", MESSAGE)),
+        jobs.publisher.put(NewJob("q", MESSAGE)),
+    )
+    noted = jobs.publisher.put(NewJob("q", "text"))
     session.execute("UPDATE jobs SET task_id = 'noted' WHERE id = %s", (noted,))
     (found,) = inspection.find(str(first))
     assert (found.id, found.message) == (first, MESSAGE)
@@ -186,7 +192,7 @@ def test_a_job_is_found_by_row_and_by_task_with_its_message(
 
 def test_a_message_of_any_kind_can_be_listed(inspection: Inspection, jobs: JobTable) -> None:
     for message in ("", "text", "[1]", "{", '{"task": 5}', '{"headers": 7}', '"\U0001f980"'):
-        jobs.put("q", message)
+        jobs.publisher.put(NewJob("q", message))
     assert [job.task for job in inspection.jobs()] == [None, None, None, None, "5", None, None]
 
 
@@ -199,9 +205,9 @@ def test_consumers_are_told_with_their_claims_and_whether_they_live(
     registry.set_queues(YOU, ["q"])
     get_lock(session, LockNames.of(session, "jobs").consumer(ME), 0)
     for _ in range(3):
-        jobs.put("q", "x")
-    jobs.claim("q", 2, ME)
-    jobs.claim("q", 1, "c" * 32)
+        jobs.publisher.put(NewJob("q", "x"))
+    jobs.claims.claim("q", 2, ME)
+    jobs.claims.claim("q", 1, "c" * 32)
     one, two, unlisted = inspection.consumers()
     assert (one.name, one.queues, one.is_alive, one.claims) == (
         "celery@one", ("other", "q"), True, 2,
@@ -280,9 +286,9 @@ def test_who_may_not_make_the_view_is_told_which_privilege_is_missing(
 def test_what_runs_is_listed_over_all_queues_the_longest_first(
     inspection: Inspection, jobs: JobTable, session: Session
 ) -> None:
-    ids = [jobs.put(queue, MESSAGE) for queue in ("q", "r", "q")]
+    ids = [jobs.publisher.put(NewJob(queue, MESSAGE)) for queue in ("q", "r", "q")]
     for queue in ("r", "q"):
-        jobs.claim(queue, 1, ME)
+        jobs.claims.claim(queue, 1, ME)
     session.execute(
         "UPDATE jobs SET claimed_at = NOW(6) - INTERVAL 1 HOUR WHERE id = %s", (ids[0],)
     )
@@ -300,7 +306,7 @@ def test_odd_rows_keep_nobody_from_looking(
     headers = '{"task": "deep", "id": "id-8"}'
     nested = f'{{"body": [{deep}], "headers": {headers}, "properties": {{}}}}'
     for message in (nested, f'{{"task": "row", "args": {deep}}}', "[" * 5000, '{"task": [5]}', "{"):
-        jobs.put("odd", message)
+        jobs.publisher.put(NewJob("odd", message))
     session.execute("INSERT INTO jobs (message, queue, job_status) VALUES ('{}', 'odd', 77)")
     session.execute("INSERT INTO jobs_consumers (identity, name, queues) VALUES ('', '@', 'x')")
     found = inspection.jobs(Selection(queue="odd"))
@@ -324,9 +330,11 @@ def test_json_that_only_python_reads_is_found_by_task_and_id(
             f'"headers": {{"task": "{task}", "id": "id of {task}", "seen": "id of shop.pay"}}}}'
         )
 
-    wanted = [jobs.put("q", message("shop.pay", value)) for value in (number, "1")]
-    jobs.put("q", message("shop.tell", number))
-    jobs.put("q", f"{{{number}")
+    wanted = [
+        jobs.publisher.put(NewJob("q", message("shop.pay", value))) for value in (number, "1")
+    ]
+    jobs.publisher.put(NewJob("q", message("shop.tell", number)))
+    jobs.publisher.put(NewJob("q", f"{{{number}"))
     found = inspection.jobs(Selection(task="shop.pay"))
     assert [(job.id, job.task) for job in found] == [(one, "shop.pay") for one in wanted]
     assert inspection.ids(Selection(task="shop.pay")) == wanted

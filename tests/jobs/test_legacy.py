@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.jobs import JobTable
+from celery_mysqllock.jobs import JobTable, NewJob
 from celery_mysqllock.mysql import Address, Session
 from tests.waiting import eventually
 
@@ -50,11 +50,11 @@ class OldConsumer:
 def test_without_the_lock_an_older_program_and_a_claim_can_take_the_same_job(
     jobs: JobTable, claim_method: str, url: str
 ) -> None:
-    jobs.put("celery", "x")
+    jobs.publisher.put(NewJob("celery", "x"))
     taken: list[str | None] = []
     with Session(Address.parse(url)) as other:
         own = OldConsumer(other).take(
-            lambda: taken.extend(job.message for job in jobs.claim("celery", 1, ME))
+            lambda: taken.extend(job.message for job in jobs.claims.claim("celery", 1, ME))
         )
     assert [own, *taken] == ["x", "x"]
 
@@ -64,10 +64,10 @@ def test_with_the_lock_a_claim_waits_for_the_older_program(
 ) -> None:
     ours = JobTable(session, claim_method=claim_method, legacy_lock=LOCK)
     for text in ("first", "second"):
-        jobs.put("celery", text)
+        jobs.publisher.put(NewJob("celery", text))
     taken: list[str | None] = []
     claiming = threading.Thread(
-        target=lambda: taken.extend(job.message for job in ours.claim("celery", 9, ME))
+        target=lambda: taken.extend(job.message for job in ours.claims.claim("celery", 9, ME))
     )
     with Session(Address.parse(url)) as other, Session(Address.parse(url)) as watching:
 
@@ -89,8 +89,8 @@ def test_an_older_program_waits_for_a_claim_and_finds_the_lock_free_after_it(
     jobs: JobTable, claim_method: str, session: Session, url: str
 ) -> None:
     ours = JobTable(session, claim_method=claim_method, legacy_lock=LOCK)
-    jobs.put("celery", "x")
-    assert len(ours.claim("celery", 1, ME)) == 1
+    jobs.publisher.put(NewJob("celery", "x"))
+    assert len(ours.claims.claim("celery", 1, ME)) == 1
     assert session.value("SELECT IS_FREE_LOCK(%s)", (LOCK,)) == 1
     with Session(Address.parse(url)) as other:
         assert OldConsumer(other).take() is None
@@ -106,13 +106,13 @@ def test_a_lock_that_is_never_free_makes_a_claim_find_nothing_and_say_why(  # no
 ) -> None:
     monkeypatch.setattr("celery_mysqllock.jobs.legacy._WAIT", 1)
     ours = JobTable(session, claim_method=claim_method, legacy_lock=LOCK)
-    jobs.put("celery", "x")
+    jobs.publisher.put(NewJob("celery", "x"))
     with Session(Address.parse(url)) as other:
         other.value("SELECT GET_LOCK(%s, 0)", (LOCK,))
-        assert ours.claim("celery", 1, ME) == []
+        assert ours.claims.claim("celery", 1, ME) == []
     assert "legacy_lock" in caplog.text
     eventually(lambda: session.value("SELECT IS_FREE_LOCK(%s)", (LOCK,)) == 1)
-    assert len(ours.claim("celery", 1, ME)) == 1
+    assert len(ours.claims.claim("celery", 1, ME)) == 1
 
 
 def test_older_programs_and_claims_at_once_take_each_job_once(
@@ -120,7 +120,7 @@ def test_older_programs_and_claims_at_once_take_each_job_once(
 ) -> None:
     total, each = 300, 3
     for number in range(total):
-        jobs.put("celery", str(number))
+        jobs.publisher.put(NewJob("celery", str(number)))
     taken: list[str | None] = []
     start = threading.Barrier(2 * each)
 
@@ -134,7 +134,7 @@ def test_older_programs_and_claims_at_once_take_each_job_once(
         with Session(Address.parse(url)) as session:
             table = JobTable(session, claim_method=claim_method, legacy_lock=LOCK)
             start.wait()
-            while claimed := table.claim("celery", 3, owner):
+            while claimed := table.claims.claim("celery", 3, owner):
                 taken.extend(job.message for job in claimed)
 
     threads = [threading.Thread(target=take_old) for _ in range(each)]

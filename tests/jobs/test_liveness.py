@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.jobs import JobTable, Liveness, LockNames, Migrations, Sweeper
+from celery_mysqllock.jobs import JobTable, Liveness, LockNames, Migrations, NewJob, Sweeper
 from celery_mysqllock.mysql import Address, Session, free_among
 from celery_mysqllock.settings import BrokerSettings
 from tests.waiting import eventually
@@ -30,7 +30,7 @@ from tests.jobs.test_liveness import new_consumer
 consumer = new_consumer(os.environ["URL"], lambda error: None)
 consumer.start()
 session = Session(Address.parse(os.environ["URL"])).open()
-print(len(JobTable(session).claim("q", 5, consumer.identity)), flush=True)
+print(len(JobTable(session).claims.claim("q", 5, consumer.identity)), flush=True)
 threading.Event().wait()
 """
 
@@ -72,7 +72,7 @@ def test_the_jobs_of_a_killed_process_go_back_to_the_queue(
     Migrations(session).apply()
     jobs = JobTable(session)
     for number in range(5):
-        jobs.put("q", str(number))
+        jobs.publisher.put(NewJob("q", str(number)))
     process = subprocess.Popen(
         [sys.executable, "-c", CLAIM_AND_HANG],
         env={**os.environ, "URL": url},
@@ -83,10 +83,10 @@ def test_the_jobs_of_a_killed_process_go_back_to_the_queue(
         assert process.stdout is not None
         assert process.stdout.readline() == "5\n"
         start()
-        assert jobs.count_ready("q") == 0
+        assert jobs.maintenance.count_ready("q") == 0
         process.send_signal(signal.SIGKILL)
-    eventually(lambda: jobs.count_ready("q") == 5)
-    assert all(job.deliveries == 1 for job in jobs.claim("q", 5, "c" * 32))
+    eventually(lambda: jobs.maintenance.count_ready("q") == 5)
+    assert all(job.deliveries == 1 for job in jobs.claims.claim("q", 5, "c" * 32))
 
 
 def test_a_living_consumer_keeps_its_jobs(
@@ -94,14 +94,14 @@ def test_a_living_consumer_keeps_its_jobs(
 ) -> None:
     Migrations(session).apply()
     jobs = JobTable(session)
-    jobs.put("q", "kept")
-    jobs.put("q", "orphaned")
+    jobs.publisher.put(NewJob("q", "kept"))
+    jobs.publisher.put(NewJob("q", "orphaned"))
     consumer, _ = start()
     start()
-    jobs.claim("q", 1, consumer.identity)
-    jobs.claim("q", 1, "d" * 32)
-    eventually(lambda: jobs.look().owners == {consumer.identity})
-    assert [job.message for job in jobs.claim("q", 5, "e" * 32)] == ["orphaned"]
+    jobs.claims.claim("q", 1, consumer.identity)
+    jobs.claims.claim("q", 1, "d" * 32)
+    eventually(lambda: jobs.maintenance.survey().owners == {consumer.identity})
+    assert [job.message for job in jobs.claims.claim("q", 5, "e" * 32)] == ["orphaned"]
 
 
 def test_a_stopped_consumer_frees_its_lock(

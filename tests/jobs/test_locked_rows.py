@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_mysqllock.exceptions import RowsLocked
-from celery_mysqllock.jobs import EphemeralQueues, Fetcher, JobTable, LockNames, OrderKey, Sweeper
+from celery_mysqllock.jobs import (
+    EphemeralQueues,
+    Fetcher,
+    JobTable,
+    LockNames,
+    NewJob,
+    OrderKey,
+    Sweeper,
+)
 from celery_mysqllock.jobs.job import Settlement
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.jobs.retry import hasty
@@ -67,7 +75,7 @@ def fetcher(url: str, jobs: JobTable, claim_method: str) -> Iterator[Fetcher]:
 
 
 def put(jobs: JobTable, *texts: str, **options: Any) -> list[int]:
-    return [jobs.put("q", text, **options) for text in texts]
+    return [jobs.publisher.put(NewJob("q", text, **options)) for text in texts]
 
 
 def take(fetcher: Fetcher, number: int) -> list[int]:
@@ -96,7 +104,7 @@ def test_jobs_that_are_due_go_past_one_that_is_locked(
     session.execute("UPDATE jobs SET due_at = UTC_TIMESTAMP()")
     report(f"id = {ids[1]}")
     with hasty():
-        while jobs.promote():
+        while jobs.maintenance.promote():
             pass
     assert left(session, "job_status = 0") == ["a", "c", "d"]
     assert left(session, "job_status = 2") == ["b"]
@@ -106,12 +114,12 @@ def test_a_dead_consumers_jobs_go_back_past_one_that_is_locked(
     jobs: JobTable, session: Session, report: Callable[..., None]
 ) -> None:
     ids = put(jobs, *"abcd")
-    jobs.claim("q", 4, DEAD)
+    jobs.claims.claim("q", 4, DEAD)
     report(f"id = {ids[0]}")
     with hasty():
-        assert jobs.release_claims_of(DEAD) == 3
+        assert jobs.maintenance.recover_claims_of(DEAD) == 3
     assert left(session, "job_status = 0") == ["b", "c", "d"]
-    assert jobs.look().owners == {DEAD}
+    assert jobs.maintenance.survey().owners == {DEAD}
 
 
 def test_finished_jobs_go_past_one_that_is_locked(
@@ -121,7 +129,7 @@ def test_finished_jobs_go_past_one_that_is_locked(
     session.execute("UPDATE jobs SET job_status = 1, finished_at = '2020-01-01'")
     report(f"id = {ids[1]}")
     with hasty():
-        while jobs.remove_finished(1):
+        while jobs.maintenance.remove_finished(1):
             pass
     assert left(session) == ["b"]
 
@@ -131,7 +139,7 @@ def test_a_purge_leaves_one_that_is_locked(
 ) -> None:
     ids = put(jobs, *"abc")
     report(f"id = {ids[2]}")
-    assert jobs.purge("q") == 2
+    assert jobs.maintenance.purge("q") == 2
     assert left(session) == ["c"]
 
 
@@ -145,9 +153,9 @@ def test_a_line_stands_still_while_its_head_is_locked_and_no_other(
     if claim_method == "compare_and_set":
         # it waits for the row, and fails as a whole
         with hasty(), pytest.raises(RowsLocked):
-            jobs.fill_gaps()
+            jobs.ordering.unblock_stalled()
         return
-    jobs.fill_gaps()
+    jobs.ordering.unblock_stalled()
     assert left(session, "job_status = 0") == ["y"]
 
 
@@ -215,9 +223,9 @@ def test_a_claim_passes_over_rows_that_are_locked(
     ids = put(jobs, *"abcd")
     report(f"id = {ids[0]}")
     report(f"id = {ids[2]}")
-    claimed = [job.message for _ in range(3) for job in jobs.claim("q", 2, ME)]
+    claimed = [job.message for _ in range(3) for job in jobs.claims.claim("q", 2, ME)]
     assert claimed == ["b", "d"]
-    assert jobs.look().owners == {ME}
+    assert jobs.maintenance.survey().owners == {ME}
 
 
 def test_an_ack_of_a_row_that_is_locked_delays_itself_and_no_other(
@@ -338,13 +346,13 @@ def locked(session: Session, where: str) -> Iterator[None]:
 def test_publishing_behind_a_lock_ends_with_an_error_that_says_what_to_do(
     jobs: JobTable, session: Session, options: dict[str, Any]
 ) -> None:
-    jobs.put("q", "x")
+    jobs.publisher.put(NewJob("q", "x"))
     with Session(session.address) as program:
         program.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         program.execute("BEGIN")
         program.query("SELECT * FROM jobs FOR UPDATE")
         with pytest.raises(RowsLocked) as caught:
-            jobs.put("q", "y", **options)
+            jobs.publisher.put(NewJob("q", "y", **options))
     assert "in the table jobs" in str(caught.value)
     assert "information_schema.INNODB_TRX" in str(caught.value)
     assert left(session) == ["x"]
@@ -366,10 +374,10 @@ class _Careless(Session):
 @pytest.mark.usefixtures("has_skip_locked")
 def test_it_is_seen_whether_skip_locked_skips(session: Session, jobs: JobTable, url: str) -> None:
     with Session(Address.parse(url)) as other, _Careless(Address.parse(url)) as careless:
-        assert JobTable(other).skips_locked(session)
-        assert not JobTable(careless, claim_method="skip_locked").skips_locked(session)
-        assert JobTable(careless, claim_method="compare_and_set").skips_locked(session)
-    assert jobs.put("q", "x")
+        assert JobTable(other).claims.skips_locked(session)
+        assert not JobTable(careless, claim_method="skip_locked").claims.skips_locked(session)
+        assert JobTable(careless, claim_method="compare_and_set").claims.skips_locked(session)
+    assert jobs.publisher.put(NewJob("q", "x"))
 
 
 def test_no_job_is_claimed_twice_where_locking_does_not_lock(
@@ -383,7 +391,7 @@ def test_no_job_is_claimed_twice_where_locking_does_not_lock(
     def claim(owner: str) -> None:
         with _Careless(Address.parse(url)) as own:
             table = JobTable(own, claim_method=claim_method)
-            while found := table.turn(Settlement(), owner, "q", 5):
+            while found := table.claims.settle_and_claim(Settlement(), owner, "q", 5):
                 claimed.extend(job.id for job in found)
 
     threads = [threading.Thread(target=claim, args=(letter * 32,)) for letter in "abcd"]
@@ -392,6 +400,6 @@ def test_no_job_is_claimed_twice_where_locking_does_not_lock(
     for thread in threads:
         thread.join(60)
     assert len(claimed) == len(set(claimed))
-    assert sorted(claimed + [job.id for job in jobs.claim("q", number, ME)]) == sorted(
+    assert sorted(claimed + [job.id for job in jobs.claims.claim("q", number, ME)]) == sorted(
         row[0] for row in session.query("SELECT id FROM jobs")
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, TableMismatch, TableMissing
-from celery_mysqllock.jobs import JobTable, LockNames, Migrations
+from celery_mysqllock.jobs import JobTable, LockNames, Migrations, NewJob
 from celery_mysqllock.jobs.schema import NEWEST, OLDEST
 from celery_mysqllock.mysql import Address, Session, get_lock, release_lock
 from tests.jobs.schemas import make_schema_8
@@ -44,7 +44,7 @@ def test_the_original_table_is_taken_over_with_its_rows(session: Session) -> Non
     with pytest.raises(TableMismatch, match="version 1"):
         migrations.check()
     assert names(migrations.apply()) == ["procedure", "adoption", "upgrade"]
-    claimed = JobTable(session).claim("celery", 5, "a" * 32)
+    claimed = JobTable(session).claims.claim("celery", 5, "a" * 32)
     assert [job.message for job in claimed] == ["old", "older"]
 
 
@@ -57,7 +57,7 @@ def test_a_table_of_the_release_before_works_and_can_be_upgraded(session: Sessio
     assert names(migrations.apply()) == ["upgrade"]
     assert migrations.version() == NEWEST
     assert migrations.apply() == []
-    assert [job.message for job in JobTable(session).claim("celery", 5, "a" * 32)] == ["old"]
+    assert [job.message for job in JobTable(session).claims.claim("celery", 5, "a" * 32)] == ["old"]
 
 
 def test_an_upgrade_keeps_the_namespace_that_the_table_remembers(session: Session) -> None:
@@ -212,4 +212,4 @@ def test_a_server_that_makes_tables_of_short_keys_is_no_obstacle(
             " WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'"
         )
         assert session.query(formats) == [("Dynamic",)]
-        assert JobTable(session).put("q" * 255, "x")
+        assert JobTable(session).publisher.put(NewJob("q" * 255, "x"))

@@ -108,7 +108,7 @@ def test_it_wakes_the_consumer_of_a_queue_whose_name_is_padded(session: Session)
 
 def test_it_returns_the_ids_of_row_and_task(table: JobTable, session: Session) -> None:
     ((job_id, task_id),) = session.query("CALL mysqllock_publish('q', 'x')")
-    (job,) = table.claim("q", 1, ME)
+    (job,) = table.claims.claim("q", 1, ME)
     assert (job.id, job.message, job.task_id) == (job_id, "x", task_id)
     assert uuid.UUID(task_id)
     assert session.value("SELECT LAST_INSERT_ID()") == job_id
@@ -119,7 +119,7 @@ def test_it_takes_id_and_priority_from_the_json(table: JobTable, session: Sessio
     message = '{"task": "t", "id": "mine", "priority": 9}'
     ((_, task_id),) = session.query("CALL mysqllock_publish('q', %s)", (message,))
     assert task_id == "mine"
-    assert [job.task_id for job in table.claim("q", 1, ME)] == ["mine"]
+    assert [job.task_id for job in table.claims.claim("q", 1, ME)] == ["mine"]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_it_takes_id_and_priority_from_the_json(table: JobTable, session: Sessio
 )
 def test_it_stores_whatever_it_is_given(table: JobTable, session: Session, message: str) -> None:
     session.query("CALL mysqllock_publish(NULL, %s)", (message,))
-    (job,) = table.claim("celery", 1, ME)
+    (job,) = table.claims.claim("celery", 1, ME)
     assert job.message == message
     assert uuid.UUID(job.task_id)
 
@@ -139,9 +139,9 @@ def test_in_a_transaction_the_job_is_there_with_its_commit(
         for end, jobs in (("ROLLBACK", 0), ("COMMIT", 1)):
             other.execute("BEGIN")
             other.query("CALL mysqllock_publish('q', 'x')")
-            assert table.claim("q", 1, ME) == []
+            assert table.claims.claim("q", 1, ME) == []
             other.execute(end)
-            assert len(table.claim("q", 1, ME)) == jobs
+            assert len(table.claims.claim("q", 1, ME)) == jobs
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_each_table_has_its_own(session: Session) -> None:
         session.execute(f"TRUNCATE TABLE {name}")
         session.query(f"CALL {publish_procedure(name)}('q', %s)", (name,))
     for name in ("jobs", "orders"):
-        assert [job.message for job in JobTable(session, name).claim("q", 9, ME)] == [name]
+        assert [job.message for job in JobTable(session, name).claims.claim("q", 9, ME)] == [name]
 
 
 def test_one_of_an_older_release_is_made_anew(session: Session) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from celery_mysqllock.jobs import Fetcher, JobTable, OrderKey, UniqueKey
+from celery_mysqllock.jobs import Fetcher, JobTable, NewJob, OrderKey, UniqueKey
 from celery_mysqllock.jobs.job import pause_after
 from celery_mysqllock.mysql import Address, Session
 from tests.waiting import eventually
@@ -72,7 +72,7 @@ def start(url: str, jobs: JobTable, claim_method: str) -> Iterator[Callable[...,
 
 
 def put(jobs: JobTable, *texts: str) -> list[int]:
-    return [jobs.put("q", text) for text in texts]
+    return [jobs.publisher.put(NewJob("q", text)) for text in texts]
 
 
 def deliveries(session: Session) -> list[int]:
@@ -127,11 +127,11 @@ def test_what_a_dead_consumer_had_not_begun_goes_back_uncounted(
     ids = put(jobs, "poison", "innocent")
     for death in range(1, MOST + 1):
         session.execute("UPDATE jobs SET job_status = 0, due_at = NULL WHERE job_status = 2")
-        jobs.claim("q", 2, DEAD)
+        jobs.claims.claim("q", 2, DEAD)
         session.execute(
             "UPDATE jobs SET started_at = NULL, deliveries = 0 WHERE id = %s", (ids[1],)
         )
-        jobs.release_claims_of(DEAD, MOST)
+        jobs.maintenance.recover_claims_of(DEAD, MOST)
         assert columns(session, "deliveries, recoveries")[1] == (0, death)
     assert columns(session, "job_status, deliveries") == [(3, MOST), (0, 0)]
     assert "max_deliveries" in session.value("SELECT reason FROM jobs WHERE job_status = 3")
@@ -141,8 +141,8 @@ def test_without_a_limit_a_job_comes_back_for_ever(jobs: JobTable, session: Sess
     put(jobs, "poison")
     for _ in range(12):
         session.execute("UPDATE jobs SET job_status = 0, due_at = NULL")
-        assert len(jobs.claim("q", 1, DEAD)) == 1
-        assert jobs.release_claims_of(DEAD, 0) == 1
+        assert len(jobs.claims.claim("q", 1, DEAD)) == 1
+        assert jobs.maintenance.recover_claims_of(DEAD, 0) == 1
     assert columns(session, "job_status, deliveries, recoveries") == [(2, 12, 12)]
 
 
@@ -156,9 +156,9 @@ def test_a_job_that_fails_again_and_again_waits_longer_and_is_dead_at_last(
     start: Callable[..., Consuming], jobs: JobTable, session: Session
 ) -> None:
     order, unique = OrderKey("key"), UniqueKey("until_done:it")
-    jobs.put("q", "fails", order=order, task_id="one")
+    jobs.publisher.put(NewJob("q", "fails", order=order, task_id="one"))
     session.execute("UPDATE jobs SET unique_key = %s", (unique.text,))
-    jobs.put("q", "next", order=order)
+    jobs.publisher.put(NewJob("q", "next", order=order))
     consuming = start()
     for time in range(1, MOST + 1):
         job = consuming.take()
@@ -167,7 +167,7 @@ def test_a_job_that_fails_again_and_again_waits_longer_and_is_dead_at_last(
         if time == MOST - 1:
             eventually(lambda: columns(session, "job_status, due_at IS NOT NULL")[0] == (2, 1))
             assert consuming.fetcher.take() is None
-            eventually(jobs.promote)
+            eventually(jobs.maintenance.promote)
             consuming.fetcher.look(["q"])
     # it frees its keys, and the next of its line goes
     assert consuming.take().message == "next"
@@ -249,6 +249,6 @@ def test_what_was_claimed_by_a_dead_one_goes_back_whatever_its_count(
 ) -> None:
     put(jobs, "x")
     session.execute("UPDATE jobs SET deliveries = 4294967295, recoveries = 4294967295")
-    jobs.claim("q", 1, DEAD)
-    assert jobs.release_claims_of(DEAD, 0) == 1
+    jobs.claims.claim("q", 1, DEAD)
+    assert jobs.maintenance.recover_claims_of(DEAD, 0) == 1
     assert columns(session, "deliveries, recoveries") == [(4294967295, 4294967295)]

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_mysqllock.jobs import EphemeralQueues, Inspection, JobTable, Migrations, Throughput
+from celery_mysqllock.jobs import (
+    EphemeralQueues,
+    Inspection,
+    JobTable,
+    Migrations,
+    NewJob,
+    Throughput,
+)
 
 if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
@@ -33,9 +40,9 @@ def jobs(session: Session, throughput: Throughput) -> JobTable:
 
 
 def end_one(jobs: JobTable, queue: str = "q") -> None:
-    jobs.put(queue, "x")
-    (job,) = jobs.claim(queue, 1, ME)
-    jobs.ack([job.id], ME)
+    jobs.publisher.put(NewJob(queue, "x"))
+    (job,) = jobs.claims.claim(queue, 1, ME)
+    jobs.claims.ack([job.id], ME)
 
 
 def test_a_job_that_ends_is_counted_with_its_own_end(jobs: JobTable, session: Session) -> None:
@@ -53,10 +60,10 @@ def test_what_follows_at_once_is_written_a_second_later_and_an_idle_consumer_wri
     end_one(jobs)
     for queue in ("q", "other"):
         end_one(jobs, queue)
-    jobs.keep_alive(ME)
+    jobs.claims.keep_alive(ME)
     assert session.value(WRITTEN) == 1
     now[0] += 1
-    jobs.keep_alive(ME)
+    jobs.claims.keep_alive(ME)
     assert session.value(WRITTEN) == 3
     assert not throughput.is_pending
 
@@ -64,15 +71,15 @@ def test_what_follows_at_once_is_written_a_second_later_and_an_idle_consumer_wri
 def test_what_goes_back_is_not_counted_and_what_dies_is_counted_once(
     jobs: JobTable, session: Session, now: list[float]
 ) -> None:
-    job_id = jobs.put("q", "x")
-    jobs.claim("q", 1, ME)
-    jobs.release([job_id], ME)
+    job_id = jobs.publisher.put(NewJob("q", "x"))
+    jobs.claims.claim("q", 1, ME)
+    jobs.claims.release([job_id], ME)
     assert session.value(WRITTEN) == 0
-    jobs.claim("q", 1, ME)
-    jobs.bury(job_id, ME, "why")
+    jobs.claims.claim("q", 1, ME)
+    jobs.claims.bury(job_id, ME, "why")
     now[0] += 1
-    jobs.bury(job_id, ME, "a better reason")
-    jobs.keep_alive(ME)
+    jobs.claims.bury(job_id, ME, "a better reason")
+    jobs.claims.keep_alive(ME)
     assert session.value(WRITTEN) == 1
 
 
@@ -108,7 +115,7 @@ def test_what_is_old_is_summed_up_and_the_total_stays(jobs: JobTable, session: S
 
     for hours in range(2):
         for queue in ("q", "r"):
-            jobs.put(queue, "x")
+            jobs.publisher.put(NewJob(queue, "x"))
             for minutes in (1, 9, 11, 120):
                 session.execute(
                     "INSERT INTO jobs_throughput (queue, minute, consumer, ended) "
@@ -116,8 +123,8 @@ def test_what_is_old_is_summed_up_and_the_total_stays(jobs: JobTable, session: S
                     (queue, minutes + hours * 60 * 3, ME),
                 )
         before = totals()
-        jobs.sum_up_throughput()
-        jobs.sum_up_throughput()
+        jobs.maintenance.sum_up_throughput()
+        jobs.maintenance.sum_up_throughput()
         assert totals() == before == {"idle": 0, "q": 8 * (hours + 1), "r": 8 * (hours + 1)}
     in_minutes = session.value("SELECT COUNT(*) FROM jobs_throughput WHERE consumer <> ''")
     assert in_minutes == 4

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.exceptions import JobExists, SettingsError
-from celery_mysqllock.jobs import JobTable, UniqueKey, unique_key
+from celery_mysqllock.jobs import JobTable, LockNames, NewJob, UniqueKey, job_statements, unique_key
+from celery_mysqllock.jobs.new_job import Insertion
+from celery_mysqllock.jobs.unique import UniqueKeys
 from celery_mysqllock.mysql import Address, Session
 
 if TYPE_CHECKING:
@@ -23,12 +25,12 @@ KINDS = pytest.mark.parametrize("key", [QUEUED, UNTIL_DONE], ids=["queued", "unt
 def is_free(jobs: JobTable, key: UniqueKey) -> bool:
     """Whether the next one to ask for the key gets it; if so, it is given back."""
     try:
-        job_id = jobs.put("probes", "x", task_id="probe", unique=key)
+        job_id = jobs.publisher.put(NewJob("probes", "x", task_id="probe", unique=key))
     except JobExists:
         return False
-    (probe,) = jobs.claim("probes", 1, YOU)
+    (probe,) = jobs.claims.claim("probes", 1, YOU)
     assert probe.id == job_id
-    jobs.ack([job_id], YOU)
+    jobs.claims.ack([job_id], YOU)
     return True
 
 
@@ -36,9 +38,9 @@ def is_free(jobs: JobTable, key: UniqueKey) -> bool:
 def test_a_second_job_of_the_key_is_not_stored_and_the_error_says_who_has_it(
     jobs: JobTable, session: Session, key: UniqueKey
 ) -> None:
-    job_id = jobs.put("q", "one", task_id="first", unique=key)
+    job_id = jobs.publisher.put(NewJob("q", "one", task_id="first", unique=key))
     with pytest.raises(JobExists) as found:
-        jobs.put("q", "two", task_id="second", unique=key)
+        jobs.publisher.put(NewJob("q", "two", task_id="second", unique=key))
     assert (found.value.job_id, found.value.task_id) == (job_id, "first")
     assert session.query("SELECT message, task_id, unique_key FROM jobs") == [
         ("one", "first", key.text)
@@ -46,59 +48,59 @@ def test_a_second_job_of_the_key_is_not_stored_and_the_error_says_who_has_it(
 
 
 def test_other_keys_and_jobs_without_one_are_not_held_up(jobs: JobTable) -> None:
-    jobs.put("q", "1", task_id="1", unique=QUEUED)
-    jobs.put("q", "2", task_id="2", unique=UNTIL_DONE)
-    jobs.put("q", "3", task_id="3", unique=UniqueKey("queued:report:8"))
+    jobs.publisher.put(NewJob("q", "1", task_id="1", unique=QUEUED))
+    jobs.publisher.put(NewJob("q", "2", task_id="2", unique=UNTIL_DONE))
+    jobs.publisher.put(NewJob("q", "3", task_id="3", unique=UniqueKey("queued:report:8")))
     for number in ("4", "5"):
-        jobs.put("q", number, task_id=number)
-    assert jobs.count_ready("q") == 5
+        jobs.publisher.put(NewJob("q", number, task_id=number))
+    assert jobs.maintenance.count_ready("q") == 5
 
 
 @KINDS
 def test_a_scheduled_job_has_its_key_too(jobs: JobTable, key: UniqueKey) -> None:
-    jobs.put("q", "x", task_id="1", delay=3600, unique=key)
+    jobs.publisher.put(NewJob("q", "x", task_id="1", delay=3600, unique=key))
     assert not is_free(jobs, key)
-    jobs.purge("q")
+    jobs.maintenance.purge("q")
     assert is_free(jobs, key)
 
 
 def test_the_key_queued_is_free_when_the_job_is_claimed_and_stays_so(jobs: JobTable) -> None:
-    job_id = jobs.put("q", "x", task_id="1", unique=QUEUED)
-    jobs.claim("q", 1, ME)
+    job_id = jobs.publisher.put(NewJob("q", "x", task_id="1", unique=QUEUED))
+    jobs.claims.claim("q", 1, ME)
     assert is_free(jobs, QUEUED)
-    jobs.release([job_id], ME)
+    jobs.claims.release([job_id], ME)
     assert is_free(jobs, QUEUED)
 
 
 def test_the_key_until_done_stays_while_the_job_is_claimed_and_given_back(jobs: JobTable) -> None:
-    jobs.put("q", "x", task_id="1", unique=UNTIL_DONE)
-    jobs.claim("q", 1, ME)
+    jobs.publisher.put(NewJob("q", "x", task_id="1", unique=UNTIL_DONE))
+    jobs.claims.claim("q", 1, ME)
     assert not is_free(jobs, UNTIL_DONE)
-    assert jobs.release_claims_of(ME) == 1
+    assert jobs.maintenance.recover_claims_of(ME) == 1
     assert not is_free(jobs, UNTIL_DONE)
-    (again,) = jobs.claim("q", 1, YOU)
-    jobs.ack([again.id], YOU)
+    (again,) = jobs.claims.claim("q", 1, YOU)
+    jobs.claims.ack([again.id], YOU)
     assert is_free(jobs, UNTIL_DONE)
 
 
 def _ack(jobs: JobTable, session: Session, job_id: int) -> None:
     del session
-    jobs.ack([job_id], ME)
+    jobs.claims.ack([job_id], ME)
 
 
 def _finish(jobs: JobTable, session: Session, job_id: int) -> None:
     del jobs
-    JobTable(session, retains=True).ack([job_id], ME)
+    JobTable(session, retains=True).claims.ack([job_id], ME)
 
 
 def _bury(jobs: JobTable, session: Session, job_id: int) -> None:
     del session
-    jobs.bury(job_id, ME, "it cannot run")
+    jobs.claims.bury(job_id, ME, "it cannot run")
 
 
 def _wear_out(jobs: JobTable, session: Session, job_id: int) -> None:
     del session, job_id
-    jobs.release_claims_of(ME, max_deliveries=1)
+    jobs.maintenance.recover_claims_of(ME, max_deliveries=1)
 
 
 def _delete_by_hand(jobs: JobTable, session: Session, job_id: int) -> None:
@@ -117,8 +119,8 @@ def _make_dead_by_hand(jobs: JobTable, session: Session, job_id: int) -> None:
 def test_the_key_until_done_is_free_however_the_job_ends(
     jobs: JobTable, session: Session, end: Callable[[JobTable, Session, int], None]
 ) -> None:
-    job_id = jobs.put("q", "x", task_id="1", unique=UNTIL_DONE)
-    jobs.claim("q", 1, ME)
+    job_id = jobs.publisher.put(NewJob("q", "x", task_id="1", unique=UNTIL_DONE))
+    jobs.claims.claim("q", 1, ME)
     assert not is_free(jobs, UNTIL_DONE)
     end(jobs, session, job_id)
     assert is_free(jobs, UNTIL_DONE)
@@ -128,15 +130,15 @@ def test_the_key_until_done_is_free_however_the_job_ends(
 def test_a_job_that_stays_in_the_table_gives_its_key_back_itself(
     jobs: JobTable, session: Session, end: Callable[[JobTable, Session, int], None]
 ) -> None:
-    job_id = jobs.put("q", "x", task_id="1", unique=UNTIL_DONE)
-    jobs.claim("q", 1, ME)
+    job_id = jobs.publisher.put(NewJob("q", "x", task_id="1", unique=UNTIL_DONE))
+    jobs.claims.claim("q", 1, ME)
     end(jobs, session, job_id)
     assert session.query("SELECT unique_key FROM jobs") == [(None,)]
 
 
 def test_a_claim_takes_the_key_queued_from_the_job(jobs: JobTable, session: Session) -> None:
-    jobs.put("q", "x", task_id="1", unique=QUEUED)
-    jobs.claim("q", 1, ME)
+    jobs.publisher.put(NewJob("q", "x", task_id="1", unique=QUEUED))
+    jobs.claims.claim("q", 1, ME)
     assert session.query("SELECT unique_key FROM jobs") == [(None,)]
 
 
@@ -144,18 +146,18 @@ def test_a_claim_takes_the_key_queued_from_the_job(jobs: JobTable, session: Sess
 def test_a_key_is_free_when_its_waiting_job_has_expired_though_nobody_has_looked(
     jobs: JobTable, session: Session, key: UniqueKey
 ) -> None:
-    jobs.put("q", "x", task_id="1", lifetime=3600, unique=key)
+    jobs.publisher.put(NewJob("q", "x", task_id="1", lifetime=3600, unique=key))
     assert not is_free(jobs, key)
     session.execute("UPDATE jobs SET expires_at = UTC_TIMESTAMP(6)")
     assert is_free(jobs, key)
-    assert jobs.claim("q", 1, ME) == []
+    assert jobs.claims.claim("q", 1, ME) == []
 
 
 def test_a_key_is_not_free_when_its_job_expires_while_it_runs(
     jobs: JobTable, session: Session
 ) -> None:
-    jobs.put("q", "x", task_id="1", lifetime=3600, unique=UNTIL_DONE)
-    jobs.claim("q", 1, ME)
+    jobs.publisher.put(NewJob("q", "x", task_id="1", lifetime=3600, unique=UNTIL_DONE))
+    jobs.claims.claim("q", 1, ME)
     session.execute("UPDATE jobs SET expires_at = UTC_TIMESTAMP(6)")
     assert not is_free(jobs, UNTIL_DONE)
 
@@ -163,7 +165,7 @@ def test_a_key_is_not_free_when_its_job_expires_while_it_runs(
 def test_an_old_consumer_that_only_sets_the_status_frees_the_key_queued(
     jobs: JobTable, session: Session
 ) -> None:
-    jobs.put("q", "x", task_id="1", unique=QUEUED)
+    jobs.publisher.put(NewJob("q", "x", task_id="1", unique=QUEUED))
     session.execute("UPDATE jobs SET job_status = 1")
     assert is_free(jobs, QUEUED)
 
@@ -172,31 +174,49 @@ def test_an_old_consumer_that_only_sets_the_status_frees_the_key_queued(
 def test_a_job_that_is_sent_again_since_the_answer_was_lost_is_stored_once(
     jobs: JobTable, key: UniqueKey
 ) -> None:
-    first = jobs.put("q", "x", task_id="1", unique=key)
-    assert jobs.put("q", "x", task_id="1", unique=key) == first
-    assert jobs.count_ready("q") == 1
+    first = jobs.publisher.put(NewJob("q", "x", task_id="1", unique=key))
+    assert jobs.publisher.put(NewJob("q", "x", task_id="1", unique=key)) == first
+    assert jobs.maintenance.count_ready("q") == 1
 
 
 def test_a_retry_takes_the_key_from_its_own_running_job(jobs: JobTable, session: Session) -> None:
-    running = jobs.put("q", "x", task_id="1", unique=UNTIL_DONE)
-    jobs.claim("q", 1, ME)
+    running = jobs.publisher.put(NewJob("q", "x", task_id="1", unique=UNTIL_DONE))
+    jobs.claims.claim("q", 1, ME)
     again = UniqueKey(UNTIL_DONE.text, must_store=True)
-    retry = jobs.put("q", "retry", task_id="1", delay=60, unique=again)
+    retry = jobs.publisher.put(NewJob("q", "retry", task_id="1", delay=60, unique=again))
     rows = "SELECT id, unique_key FROM jobs ORDER BY id"
     assert session.query(rows) == [(running, None), (retry, UNTIL_DONE.text)]
     assert not is_free(jobs, UNTIL_DONE)
-    jobs.ack([running], ME)
+    jobs.claims.ack([running], ME)
     assert not is_free(jobs, UNTIL_DONE)
 
 
 def test_a_job_that_must_be_stored_is_stored_without_a_key_that_another_task_has(
     jobs: JobTable, session: Session
 ) -> None:
-    first = jobs.put("q", "x", task_id="1", unique=UNTIL_DONE)
+    first = jobs.publisher.put(NewJob("q", "x", task_id="1", unique=UNTIL_DONE))
     again = UniqueKey(UNTIL_DONE.text, must_store=True)
-    second = jobs.put("q", "y", task_id="2", unique=again)
+    second = jobs.publisher.put(NewJob("q", "y", task_id="2", unique=again))
     rows = "SELECT id, task_id, unique_key FROM jobs ORDER BY id"
     assert session.query(rows) == [(first, "1", UNTIL_DONE.text), (second, "2", None)]
+
+
+def test_a_callers_transaction_takes_no_key_from_a_running_job(
+    jobs: JobTable, session: Session
+) -> None:
+    running = jobs.publisher.put(NewJob("q", "x", task_id="1", unique=UNTIL_DONE))
+    jobs.claims.claim("q", 1, ME)
+    again = UniqueKey(UNTIL_DONE.text, must_store=True)
+    retry = NewJob("q", "retry", task_id="1", unique=again)
+    insertion = Insertion.of(retry, LockNames.of(session, "jobs"))
+    with Session(session.address) as caller:
+        caller.execute("BEGIN")
+        keys = UniqueKeys(session, job_statements("jobs"), caller)
+        stored = keys.insert(insertion, must_store=True)
+        assert session.value("SELECT COUNT(*) FROM jobs") == 1
+        caller.execute("COMMIT")
+    rows = session.query("SELECT id, unique_key FROM jobs ORDER BY id")
+    assert rows == [(running, UNTIL_DONE.text), (stored.row_id, None)]
 
 
 @pytest.mark.parametrize("task_id", [None, "x" * 256])
@@ -204,17 +224,17 @@ def test_a_unique_job_that_others_could_not_name_is_refused(
     jobs: JobTable, task_id: str | None
 ) -> None:
     with pytest.raises(SettingsError, match="needs a task id"):
-        jobs.put("q", "x", task_id=task_id, unique=QUEUED)
-    jobs.put("q", "x", task_id=task_id)
+        jobs.publisher.put(NewJob("q", "x", task_id=task_id, unique=QUEUED))
+    jobs.publisher.put(NewJob("q", "x", task_id=task_id))
 
 
 def test_the_keys_of_waiting_jobs_can_be_freed_by_task(jobs: JobTable) -> None:
     other = UniqueKey("queued:other")
-    jobs.put("q", "x", task_id="1", unique=UNTIL_DONE)
-    jobs.claim("q", 1, ME)
-    jobs.put("q", "x", task_id="2", delay=60, unique=QUEUED)
-    jobs.put("q", "x", task_id="3", unique=other)
-    assert jobs.free_unique_keys(["1", "2", "4"]) == 1
+    jobs.publisher.put(NewJob("q", "x", task_id="1", unique=UNTIL_DONE))
+    jobs.claims.claim("q", 1, ME)
+    jobs.publisher.put(NewJob("q", "x", task_id="2", delay=60, unique=QUEUED))
+    jobs.publisher.put(NewJob("q", "x", task_id="3", unique=other))
+    assert jobs.unique_keys.free_those_of(["1", "2", "4"]) == 1
     assert is_free(jobs, QUEUED)
     assert not is_free(jobs, other)
     assert not is_free(jobs, UNTIL_DONE)  # it runs
@@ -235,16 +255,18 @@ def test_of_many_at_once_one_is_stored_while_jobs_come_and_go(
         for number in range(rounds):
             key = UniqueKey(f"until_done:{number % 5}")
             try:
-                stored.append(own.put("q", key.text, task_id=f"{name}-{number}", unique=key))
+                stored.append(
+                    own.publisher.put(NewJob("q", key.text, task_id=f"{name}-{number}", unique=key))
+                )
             except JobExists as error:
                 met.append(error.task_id)
 
     def consume(own: JobTable, name: str) -> None:
-        while producing.is_set() or own.count_ready("q"):
-            claimed = own.claim("q", 3, name)
+        while producing.is_set() or own.maintenance.count_ready("q"):
+            claimed = own.claims.claim("q", 3, name)
             if len({job.message for job in claimed}) != len(claimed):
                 raise AssertionError(claimed)
-            own.ack([job.id for job in claimed], name)
+            own.claims.ack([job.id for job in claimed], name)
             done.extend(job.id for job in claimed)
 
     def run(work: Callable[[JobTable, str], None], name: str) -> None:
@@ -280,10 +302,12 @@ def test_of_many_at_once_one_is_stored_while_jobs_come_and_go(
     ],
 )
 def test_keys_are_exact_whatever_is_in_them(jobs: JobTable, one: str, other: str) -> None:
-    jobs.put("q", "1", task_id="1", unique=UniqueKey(unique_key("queued", one)))
-    jobs.put("q", "2", task_id="2", unique=UniqueKey(unique_key("queued", other)))
+    jobs.publisher.put(NewJob("q", "1", task_id="1", unique=UniqueKey(unique_key("queued", one))))
+    jobs.publisher.put(NewJob("q", "2", task_id="2", unique=UniqueKey(unique_key("queued", other))))
     with pytest.raises(JobExists):
-        jobs.put("q", "3", task_id="3", unique=UniqueKey(unique_key("queued", one)))
+        jobs.publisher.put(
+            NewJob("q", "3", task_id="3", unique=UniqueKey(unique_key("queued", one)))
+        )
 
 
 def test_a_short_key_is_readable_in_the_table_and_a_long_one_has_a_readable_beginning() -> None:

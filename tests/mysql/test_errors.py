@@ -80,7 +80,7 @@ def test_a_wait_for_a_row_that_is_too_long(session: Session, other: Session) -> 
     session.execute("CREATE TABLE t (id INT PRIMARY KEY)")
     session.execute("INSERT INTO t VALUES (1)")
     other.execute("SET SESSION innodb_lock_wait_timeout = 1")
-    with session.undivided():
+    with session.exclusive():
         session.script("BEGIN; SELECT id FROM t WHERE id = 1 FOR UPDATE")
         with pytest.raises(exceptions.TransientError):
             other.query("SELECT id FROM t WHERE id = 1 FOR UPDATE")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.exceptions import CannotConnect, ConnectionLost, UnsuitableServer
-from celery_mysqllock.mysql import Address, Session
+from celery_mysqllock.mysql import Address, Session, login
 from devserver import DevServer
 from devserver.network import Network
 
@@ -78,7 +78,7 @@ def test_what_is_no_server_cannot_be_connected_to(says: bytes) -> None:
         lambda session: session.number("SELECT 1"),
         lambda session: session.execute("DO 1"),
         lambda session: session.script("SELECT 1; SELECT 2"),
-        lambda session: session.insert("INSERT INTO t VALUES (1); SELECT 1", {}),
+        lambda session: session.insert("INSERT INTO t VALUES (1)", {}, then="SELECT 1"),
         lambda session: session.ping(),
     ],
     ids=["query", "number", "execute", "script", "insert", "ping"],
@@ -119,7 +119,7 @@ def test_a_session_that_may_is_opened_anew_when_it_was_forgotten(network: Networ
 
 def test_it_is_not_in_the_middle_of_a_transaction(network: Network) -> None:
     with Session(Address.parse(network.url), rest=0.01, renews=True) as session:
-        with session.undivided():
+        with session.exclusive():
             session.script("BEGIN; SELECT 1")
             network.forget()
             threading.Event().wait(0.02)  # a pause of the whole process, say
@@ -155,6 +155,6 @@ def test_tidb_is_refused(program: Program) -> None:
 def test_a_server_that_calls_itself_tidb_is_refused(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Session, "_run_all", lambda *_: ("8.0.11-TiDB-v8.5.0", "shop", 0))
+    monkeypatch.setattr(login, "_run", lambda *_: ("8.0.11-TiDB-v8.5.0", "shop", False))
     with pytest.raises(UnsuitableServer, match=r"TiDB.*SKIP LOCKED"):
         Session(Address.parse(url)).open()

@@ -38,7 +38,7 @@ BORROWED = {
     "_result": "whether rows of another statement are still to be read",
     "_rfile": "whether all that is left of them is the end of a procedure",
 }
-BY_FILE = {"mysql/driver.py": DRIVER, "mysql/borrowed/wrapped.py": BORROWED}
+BY_FILE = {"mysql/driver.py": DRIVER, "mysql/caller/wrapped.py": BORROWED}
 
 
 @pytest.mark.parametrize("name", sorted(DRIVER | BORROWED))

@@ -101,14 +101,14 @@ def test_an_error_in_place_of_a_number_leaves_the_session_usable(session: Sessio
 
 def test_what_an_error_leaves_open_is_rolled_back(session: Session, other: Session) -> None:
     session.execute("CREATE TABLE t (id INT PRIMARY KEY)")
-    with session.undivided():
+    with session.exclusive():
         session.script("BEGIN; INSERT INTO t VALUES (1)")
         assert other.query("SELECT id FROM t") == []
         session.execute("COMMIT")
     assert other.query("SELECT id FROM t") == [(1,)]
 
     def fail() -> None:
-        with session.undivided():
+        with session.exclusive():
             session.script("BEGIN; INSERT INTO t VALUES (2)")
             raise KeyError
 

@@ -58,3 +58,22 @@ def test_two_blocks_of_one_name_are_an_error(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=r"some\.sql has two blocks"):
         Statements("another_package_of_sql", "some.sql", table="jobs")
+
+
+def test_a_fragment_stands_where_statements_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "a_package_of_fragments"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    fragment = (
+        "-- fragment: first_id\n-- The first.\n(SELECT MIN(id) FROM {table} WHERE {is_old})\n"
+    )
+    condition = "-- fragment: is_old\nage > 9\n"
+    statements = "-- name: one\nSELECT {first_id};\n-- name: two\nSELECT {first_id}, {first_id};\n"
+    (package / "some.sql").write_text(fragment + condition + statements, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    read = Statements("a_package_of_fragments", "some.sql", table="jobs")
+    first = "(SELECT MIN(id) FROM `jobs` WHERE age > 9)"
+    assert read["one"] == f"SELECT {first}"
+    assert read["two"] == f"SELECT {first}, {first}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege
-from celery_mysqllock.jobs import JobTable, OrderKey
+from celery_mysqllock.jobs import JobTable, NewJob, OrderKey
 from celery_mysqllock.mysql import Session
 from tests.cli.test_deployment import run
 from tests.jobs.schemas import make_schema_8
@@ -172,7 +172,7 @@ def test_a_worker_does_all_that_a_worker_does(
         "VALUES ('old', 9, '', UTC_TIMESTAMP(6) - INTERVAL 1 HOUR)"
     )
     session.execute("INSERT INTO jobs (message, queue) VALUES ('left', 'old')")
-    JobTable(session).put("celery", "{}", lifetime=0.001)
+    JobTable(session).publisher.put(NewJob("celery", "{}", lifetime=0.001))
     assert python("hang.delay()", session.address).returncode == 0
     first = start(worker, *words, "-n", "first@test")
     ledger.wait_for("hangs")
@@ -223,7 +223,7 @@ def command(address: Address, *words: str, code: int = 0) -> Any:
 
 
 def test_who_looks_sees_all(users: Users, session: Session) -> None:
-    JobTable(session).put("q", "secret text")
+    JobTable(session).publisher.put(NewJob("q", "secret text"))
     looking = users.make("looking")
     assert "secret text" in command(looking, "jobs", "show", "1").stdout
     for words in (
@@ -238,10 +238,13 @@ def test_who_looks_sees_all(users: Users, session: Session) -> None:
 
 def test_who_acts_does_all(user: Callable[[str], Address], session: Session) -> None:
     acting = user("acting")
-    ids = [JobTable(session).put("q", "x") for _ in range(3)]
+    ids = [JobTable(session).publisher.put(NewJob("q", "x")) for _ in range(3)]
     session.execute("UPDATE jobs SET job_status = 3 WHERE id = %s", (ids[0],))
     # those behind it are let go
-    line = [JobTable(session).put("q", "x", order=OrderKey("task:line")) for _ in range(2)]
+    line = [
+        JobTable(session).publisher.put(NewJob("q", "x", order=OrderKey("task:line")))
+        for _ in range(2)
+    ]
     session.execute("INSERT INTO jobs_bindings VALUES ('', 'empty', 'empty')")
     for words in (
         ("jobs", "retry", str(ids[0])),

@@ -1,7 +1,7 @@
-"""The driver's own connection behind what a pool, a tracer or a proxy has put round it.
+"""The driver's own connection inside the wrapper of a pool, a tracer or a proxy.
 
-Statements of ours run on it directly: a pool's wrapper may begin anew on another connection when
-one fails, in the middle of a transaction.
+Statements of ours run on it directly: when one fails, a pool's wrapper may go on with another
+connection, in the middle of a transaction.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ _ABILITIES = ("cursor", "commit", "rollback", "autocommit", "get_autocommit", "t
 
 
 def driver_connection_of(connection: Any) -> Any:  # noqa: ANN401 - of any kind
-    """The connection of PyMySQL or mysqlclient that this is or stands for, None for none.
+    """The connection of PyMySQL or mysqlclient that this is or wraps, None for none.
 
-    A cursor of either driver names its connection, and hands that on through what wraps both.
+    A cursor of either driver has its connection as an attribute, also through a wrapper of both.
     """
     if _is_of_driver(connection):
         return connection
     try:
         cursor = connection.cursor()
-    except Exception:  # noqa: BLE001 - it is none, or cannot say so
+    except Exception:  # noqa: BLE001 - it is none, or fails to say so
         return None
     found = getattr(cursor, "connection", None)
     close = getattr(cursor, "close", None)
@@ -33,10 +33,10 @@ def driver_connection_of(connection: Any) -> Any:  # noqa: ANN401 - of any kind
 
 
 def has_unread_rows(connection: Any) -> bool:  # noqa: ANN401 - a driver's
-    """Whether another statement has rows that are still to be read.
+    """Whether another statement has rows that are not read yet.
 
-    Those of an unbuffered cursor (SSCursor), or of a procedure with several results. PyMySQL would
-    throw them away for the next statement. mysqlclient refuses that one, with error 2014.
+    These are rows of an unbuffered cursor (SSCursor), or of a procedure with several results.
+    PyMySQL would discard them at the next statement; mysqlclient refuses that one with error 2014.
     """
     result = getattr(connection, "_result", None)
     if getattr(result, "unbuffered_active", False):
@@ -45,7 +45,7 @@ def has_unread_rows(connection: Any) -> bool:  # noqa: ANN401 - a driver's
 
 
 def _ends_next(connection: Any) -> bool:  # noqa: ANN401 - PyMySQL's
-    """Whether all that comes is the word that a procedure has ended."""
+    """Whether the only packet left is the end of a procedure."""
     protocol: Any = sys.modules["pymysql.protocol"]
     peek = getattr(getattr(connection, "_rfile", None), "peek", None)
     come = b"" if peek is None else peek(_HEADER + 1)

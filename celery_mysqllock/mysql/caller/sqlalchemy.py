@@ -6,8 +6,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import TransactionError
-from celery_mysqllock.mysql.borrowed.connection import Answer, Borrowed
-from celery_mysqllock.mysql.borrowed.wrapped import driver_connection_of
+from celery_mysqllock.mysql.caller.connection import CallerConnection, Result
+from celery_mysqllock.mysql.caller.wrapped import driver_connection_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     Calls = dict[Callable[[], None], None]
 
 _DRIVERS = frozenset({"pymysql", "mysqldb"})
-# Keys in SQLAlchemy's ``info``, which is there for such things. What is rolled back stays until the
-# next commit: to ring in vain harms nobody.
+# Keys in SQLAlchemy's ``info``, which is for such use. Calls of a transaction that was rolled back
+# stay until the next commit: ringing in vain does no harm.
 _WRITTEN = "celery_mysqllock.written"
 _COMMITTED = "celery_mysqllock.committed"
 
 
 def is_session(connection: object) -> bool:
-    """Whether this is a Session, or a scoped_session that stands for one."""
+    """Whether this is a Session, or a scoped_session."""
     orm = sys.modules.get("sqlalchemy.orm")
     return orm is not None and isinstance(connection, (orm.Session, orm.scoped_session))
 
@@ -34,7 +34,7 @@ def is_connection(connection: object) -> bool:
 
 
 def is_async(connection: object) -> bool:
-    """Whether this is one of the kinds for asyncio."""
+    """Whether this is one of the asyncio kinds."""
     extension = sys.modules.get("sqlalchemy.ext.asyncio")
     return extension is not None and isinstance(
         connection,
@@ -42,21 +42,17 @@ def is_async(connection: object) -> bool:
     )
 
 
-class SQLAlchemyConnection(Borrowed):
-    """A Connection, which rings a little later than the others.
+class SQLAlchemyConnection(CallerConnection):
+    """A Connection, whose jobs are announced a little later than those of the others.
 
-    SQLAlchemy tells of a Connection's commit before it does it, and not after. So what is
-    committed is rung for when the connection is given back to its pool or begins anew.
+    SQLAlchemy's event of a Connection's commit comes before the commit. So committed jobs are
+    announced when the connection goes back to its pool or begins another transaction.
     """
 
     def __init__(self, connection: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
-        self._given = connection
+        self._connection = connection
 
-    @property
-    def _connection(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
-        return self._given
-
-    def check(self) -> None:  # noqa: D102 - as in Borrowed
+    def check(self) -> None:  # noqa: D102 - as in CallerConnection
         dialect = self._connection.dialect
         if dialect.name not in ("mysql", "mariadb") or dialect.driver not in _DRIVERS:
             raise TransactionError(
@@ -69,11 +65,11 @@ class SQLAlchemyConnection(Borrowed):
                 "so it would each job. Use one with transactions."
             )
 
-    def run(self, sql: str, values: Mapping[str, object]) -> Answer:  # noqa: D102
+    def run(self, sql: str, values: Mapping[str, object]) -> Result:  # noqa: D102
         result = self._connection.exec_driver_sql(sql, dict(values))
         if result.returns_rows:
-            return Answer(result.rowcount, 0, [tuple(row) for row in result])
-        return Answer(result.rowcount, result.lastrowid or 0, [])
+            return Result(result.rowcount, 0, [tuple(row) for row in result])
+        return Result(result.rowcount, result.lastrowid or 0, [])
 
     def after_commit(self, call: Callable[[], None]) -> None:  # noqa: D102
         connection = self._connection
@@ -82,18 +78,27 @@ class SQLAlchemyConnection(Borrowed):
         _listen(connection.engine.pool, "checkin", _ring_at_checkin)
         connection.info.setdefault(_WRITTEN, {})[call] = None
 
-    def driver_connection(self) -> Any:  # noqa: ANN401, D102 - as in Borrowed
+    def driver_connection(self) -> Any:  # noqa: ANN401, D102 - as in CallerConnection
         found = self._connection.connection.dbapi_connection
         return driver_connection_of(found) or found
 
 
-class SQLAlchemySession(SQLAlchemyConnection):
-    """A Session, which tells of its commit."""
+class SQLAlchemySession(CallerConnection):
+    """A Session, which has an event after its commit."""
+
+    def __init__(self, session: Any) -> None:  # noqa: ANN401 - SQLAlchemy's, or a scoped_session
+        self._given = session
 
     @property
-    def _connection(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
+    def _session(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
+        given = self._given
+        return given if isinstance(given, sys.modules["sqlalchemy.orm"].Session) else given()
+
+    @property
+    def _connection(self) -> SQLAlchemyConnection:
+        """The connection of the Session's transaction."""
         try:
-            return self._session.connection()
+            return SQLAlchemyConnection(self._session.connection())
         except sys.modules["sqlalchemy"].exc.UnboundExecutionError as error:
             raise TransactionError(
                 "The Session has several binds, or none, and none is for all: give "
@@ -101,15 +106,19 @@ class SQLAlchemySession(SQLAlchemyConnection):
                 "session.connection(bind_arguments={'mapper': Order}) with one of its classes."
             ) from error
 
-    @property
-    def _session(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
-        given = self._given
-        return given if isinstance(given, sys.modules["sqlalchemy.orm"].Session) else given()
+    def check(self) -> None:  # noqa: D102 - as in CallerConnection
+        self._connection.check()
+
+    def run(self, sql: str, values: Mapping[str, object]) -> Result:  # noqa: D102
+        return self._connection.run(sql, values)
 
     def after_commit(self, call: Callable[[], None]) -> None:  # noqa: D102
         session = self._session
         _listen(session, "after_commit", _ring_for_session)
         session.info.setdefault(_WRITTEN, {})[call] = None
+
+    def driver_connection(self) -> Any:  # noqa: ANN401, D102 - as in CallerConnection
+        return self._connection.driver_connection()
 
 
 def _listen(target: Any, event: str, call: Callable[..., None]) -> None:  # noqa: ANN401

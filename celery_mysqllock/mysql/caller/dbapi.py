@@ -1,4 +1,4 @@
-"""A plain connection of PyMySQL or mysqlclient: the block is the transaction."""
+"""A connection of PyMySQL or mysqlclient: the block is the transaction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import TransactionError
-from celery_mysqllock.mysql.borrowed.connection import Answer, Borrowed, refuse_unread, run_on
+from celery_mysqllock.mysql.caller.connection import CallerConnection, Result, refuse_unread, run_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,20 +15,19 @@ if TYPE_CHECKING:
 # The drivers call the parameter differently.
 _ON, _OFF = True, False
 #: The blocks that commit, by the driver's connection.
-_OUTERMOST: weakref.WeakKeyDictionary[Any, PlainConnection] = weakref.WeakKeyDictionary()
+_OUTERMOST: weakref.WeakKeyDictionary[Any, DBAPIConnection] = weakref.WeakKeyDictionary()
 
 
-class PlainConnection(Borrowed):
-    """A driver's connection, whose commit nobody else tells of: so the block does it.
+class DBAPIConnection(CallerConnection):
+    """A driver's connection. It does not tell of its commits, so the block commits.
 
-    Autocommit is off in the block. A block inside of another on the same connection is a
-    savepoint.
+    Autocommit is off in the block. A block inside another on the same connection is a savepoint.
 
     Args:
-        connection: The driver's own, without what a pool or tracer puts round it.
+        connection: The driver's own, without the wrapper of a pool or tracer.
 
     Attributes:
-        calls: What is to be called after the commit, where this is the outermost block.
+        calls: The functions to call after the commit, if this is the outermost block.
     """
 
     def __init__(self, connection: Any) -> None:  # noqa: ANN401 - the driver's
@@ -39,11 +38,11 @@ class PlainConnection(Borrowed):
         self._session_id = 0
 
     @contextmanager
-    def block(self, enclosing: Sequence[Borrowed] = ()) -> Iterator[None]:
+    def block(self, enclosing: Sequence[CallerConnection] = ()) -> Iterator[None]:
         """Commit at the block's end, or roll back when an exception leaves it.
 
         Args:
-            enclosing: As in ``Borrowed``.
+            enclosing: As in ``CallerConnection``.
 
         Raises:
             TransactionError: Another thread or asyncio task has a block open on the connection,
@@ -95,20 +94,20 @@ class PlainConnection(Borrowed):
         self._switch_on(was_on=was_on)
 
     def _switch_on(self, *, was_on: bool) -> None:
-        """Leave autocommit as it was; what the transaction has come to does not change by it."""
+        """Set autocommit as it was; the outcome of the transaction does not change."""
         if was_on:
             try:
                 self._connection.autocommit(_ON)
-            except Exception:  # noqa: BLE001 - its session is gone, and the next statement says so
+            except Exception:  # noqa: BLE001 - its session is gone; the next statement raises that
                 self._close()
 
     def _close(self) -> None:
-        """End the session, and with it what somebody could commit later by mistake."""
+        """End the session, so that nothing can be committed later by mistake."""
         with suppress(Exception):
             self._connection.close()
 
     def _check_whole(self) -> None:
-        """Do nothing when a commit now is one of all that the block has done.
+        """Do nothing when a commit now commits everything that the block has done.
 
         Raises:
             TransactionError: A part of it is elsewhere.
@@ -134,7 +133,7 @@ class PlainConnection(Borrowed):
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Undo what the block has written, and no more, when an exception leaves it."""
+        """Undo what the block has written, and nothing else, when an exception leaves it."""
         self._savepoints += 1
         self._open_savepoints += 1
         name = f"celery_mysqllock_{self._savepoints}"
@@ -151,7 +150,7 @@ class PlainConnection(Borrowed):
         finally:
             self._open_savepoints -= 1
 
-    def check(self) -> None:  # noqa: D102 - as in Borrowed
+    def check(self) -> None:  # noqa: D102 - as in CallerConnection
         _OUTERMOST[self._connection].check_session()
         if self._connection.get_autocommit():
             raise TransactionError(
@@ -159,7 +158,7 @@ class PlainConnection(Borrowed):
                 "once. Leave it off in the block."
             )
 
-    def run(self, sql: str, values: Mapping[str, object]) -> Answer:  # noqa: D102
+    def run(self, sql: str, values: Mapping[str, object]) -> Result:  # noqa: D102
         return run_on(self._connection, sql, values)
 
     def after_commit(self, call: Callable[[], None]) -> None:  # noqa: D102
@@ -167,5 +166,5 @@ class PlainConnection(Borrowed):
         if call not in calls:
             calls.append(call)
 
-    def driver_connection(self) -> Any:  # noqa: ANN401, D102 - as in Borrowed
+    def driver_connection(self) -> Any:  # noqa: ANN401, D102 - as in CallerConnection
         return self._connection

@@ -1,6 +1,6 @@
-"""Connections that belong to somebody else, to write in their transactions with.
+"""Connections of callers, in whose transactions jobs are stored.
 
-No driver and no framework is imported for them: a connection is known by what it can do.
+No driver and no framework is imported: a connection is recognised by its attributes.
 """
 
 from __future__ import annotations
@@ -8,20 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 from celery_mysqllock.exceptions import TransactionError
-from celery_mysqllock.mysql.borrowed import sqlalchemy
-from celery_mysqllock.mysql.borrowed.connection import Borrowed
-from celery_mysqllock.mysql.borrowed.django import DjangoConnection
-from celery_mysqllock.mysql.borrowed.plain import PlainConnection
-from celery_mysqllock.mysql.borrowed.wrapped import driver_connection_of
+from celery_mysqllock.mysql.caller import sqlalchemy
+from celery_mysqllock.mysql.caller.connection import CallerConnection
+from celery_mysqllock.mysql.caller.dbapi import DBAPIConnection
+from celery_mysqllock.mysql.caller.django import DjangoConnection
+from celery_mysqllock.mysql.caller.wrapped import driver_connection_of
+from celery_mysqllock.mysql.caller.writer import CallerWriter
 
-__all__ = ["Borrowed", "borrow"]
+__all__ = ["CallerConnection", "CallerWriter", "wrap"]
 
 
-def borrow(connection: Any) -> Borrowed:  # noqa: ANN401 - of a driver that need not be installed
+def wrap(connection: Any) -> CallerConnection:  # noqa: ANN401 - of a driver that need not be installed
     """Wrap a connection or session of the caller's.
 
     Raises:
-        TransactionError: It is of no kind that is known.
+        TransactionError: It is of no known kind.
     """
     if sqlalchemy.is_session(connection):
         return sqlalchemy.SQLAlchemySession(connection)
@@ -31,7 +32,7 @@ def borrow(connection: Any) -> Borrowed:  # noqa: ANN401 - of a driver that need
         return DjangoConnection(connection)
     driver_connection = driver_connection_of(connection)
     if driver_connection is not None:
-        return PlainConnection(driver_connection)
+        return DBAPIConnection(driver_connection)
     kind = type(connection)
     name = f"{kind.__module__}.{kind.__qualname__}"
     if sqlalchemy.is_async(connection):

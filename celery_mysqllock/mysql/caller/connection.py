@@ -1,4 +1,4 @@
-"""What every kind of borrowed connection can do, and the proof that it is on our server."""
+"""What every kind of caller's connection can do, and the check that it is on our server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import MySQLLockError, TransactionError
-from celery_mysqllock.mysql.borrowed.wrapped import has_unread_rows
+from celery_mysqllock.mysql.caller.wrapped import has_unread_rows
 from celery_mysqllock.mysql.named_lock import get_lock, own_lock_name, release_lock
 
 if TYPE_CHECKING:
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql.session import Session
 
 _KEEP = "DO LAST_INSERT_ID(%(id)s)"
-# Why no statement of ours can run.
+# The reason that no statement of ours can run.
 _UNREAD = (
     "The connection has rows of another statement that are not read yet (SSCursor, yield_per or "
     "stream_results), and another statement would throw them away. Read them to the end first, "
     "such as with fetchall() or nextset(), or read on another connection."
 )
 _OUT_OF_SYNC = 2014
-#: Each driver's connection, and the numbers of the two sessions that were found on one server.
+#: Drivers' connections, with the ids of the two sessions that were found on one server.
 _TOGETHER: weakref.WeakKeyDictionary[Any, tuple[int, int, str]] = weakref.WeakKeyDictionary()
 
 
-class Answer(NamedTuple):
+class Result(NamedTuple):
     """What a statement has done.
 
     Attributes:
@@ -43,19 +43,19 @@ class Answer(NamedTuple):
     found: list[tuple[Any, ...]]
 
 
-class Borrowed(ABC):
-    """A connection that belongs to somebody else, whose open transaction is to be written in.
+class CallerConnection(ABC):
+    """A connection of the caller's, in whose open transaction jobs are stored.
 
-    An error of its driver or framework goes to the caller as it is: who handles the errors of
-    that transaction knows them by these classes.
+    Errors of its driver or framework are raised as they are: the caller's code that handles errors
+    of its transaction expects these classes.
     """
 
     @contextmanager
-    def block(self, enclosing: Sequence[Borrowed] = ()) -> Iterator[None]:  # noqa: ARG002
-        """Surround the caller's block; what has a transaction of its own is left alone.
+    def block(self, enclosing: Sequence[CallerConnection] = ()) -> Iterator[None]:  # noqa: ARG002
+        """Surround the caller's block; a connection that has its own transaction is left alone.
 
         Args:
-            enclosing: What the blocks round this one have borrowed, in this thread and context.
+            enclosing: The connections of the blocks round this one, in this thread and context.
 
         Raises:
             TransactionError: It cannot begin, or cannot be committed as a whole.
@@ -67,16 +67,16 @@ class Borrowed(ABC):
         """Do nothing when what is written now is committed later, on MySQL or MariaDB.
 
         Raises:
-            TransactionError: It would be committed at once, or is no such server's.
+            TransactionError: It would be committed at once, or on another kind of server.
         """
 
     @abstractmethod
-    def run(self, sql: str, values: Mapping[str, object]) -> Answer:
+    def run(self, sql: str, values: Mapping[str, object]) -> Result:
         """Run one statement with ``%(name)s`` parameters."""
 
     @abstractmethod
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Have it called once what is written now has been committed."""
+        """Call it once what is written now has been committed."""
 
     @abstractmethod
     def driver_connection(self) -> Any:  # noqa: ANN401 - the driver's
@@ -97,7 +97,7 @@ class Borrowed(ABC):
             raise
         self._ask(_KEEP, {"id": kept})
 
-    def _ask(self, sql: str, values: Mapping[str, object]) -> Answer:
+    def _ask(self, sql: str, values: Mapping[str, object]) -> Result:
         refuse_unread(self.driver_connection())
         try:
             return self.run(sql, values)
@@ -110,8 +110,8 @@ class Borrowed(ABC):
     def check_server(self, session: Session) -> None:
         """Do nothing when the session is on the same server.
 
-        Names, addresses and variables do not tell: a server has many of the first, and a copied
-        one has equal variables. A lock that one session takes and the other sees does.
+        Names, addresses and variables do not tell: a server has many addresses, and a copied server
+        has equal variables. A lock that one session takes and the other sees does tell.
 
         Raises:
             TransactionError: It is on another one.
@@ -135,7 +135,7 @@ class Borrowed(ABC):
 
 
 def refuse_unread(driver: Any) -> None:  # noqa: ANN401 - the driver's
-    """Do nothing when another statement can run on a driver's connection, as far as it tells.
+    """Do nothing when another statement can run on a driver's connection, as far as is known.
 
     Raises:
         TransactionError: Rows are not read yet.
@@ -144,24 +144,24 @@ def refuse_unread(driver: Any) -> None:  # noqa: ANN401 - the driver's
         raise TransactionError(_UNREAD)
 
 
-def run_on(connection: Any, sql: str, values: Mapping[str, object]) -> Answer:  # noqa: ANN401
+def run_on(connection: Any, sql: str, values: Mapping[str, object]) -> Result:  # noqa: ANN401
     """Run one statement on a cursor of a driver's or Django's connection."""
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
-        return answer_of(cursor)
+        return result_of(cursor)
 
 
-def answer_of(cursor: Any) -> Answer:  # noqa: ANN401 - the driver's
+def result_of(cursor: Any) -> Result:  # noqa: ANN401 - the driver's
     """What a cursor's statement has done; its rows may be dictionaries."""
     found = cursor.fetchall() if cursor.description else ()
     rows = [tuple(row.values()) if isinstance(row, dict) else tuple(row) for row in found]
-    return Answer(cursor.rowcount, cursor.lastrowid or 0, rows)
+    return Result(cursor.rowcount, cursor.lastrowid or 0, rows)
 
 
-def in_ascii(sql: str, values: Mapping[str, object]) -> tuple[str, dict[str, object]]:
-    """The statement, with each text beyond ASCII as hexadecimal digits.
+def with_hex_literals(sql: str, values: Mapping[str, object]) -> tuple[str, dict[str, object]]:
+    """The statement, with each text beyond ASCII as a hexadecimal literal.
 
-    So it arrives whatever character set the connection has.
+    So it arrives unchanged whatever the connection's character set is.
     """
     safe = dict(values)
     for name, value in values.items():
