@@ -8,10 +8,10 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from celery_mysqllock.locks.clock import Deadline
 from celery_mysqllock.locks.hold import Hold
 from celery_mysqllock.locks.holder import Holder, running_process
 from celery_mysqllock.locks.lock import Lock
-from celery_mysqllock.locks.mutex import Deadline
 from celery_mysqllock.locks.process import PerProcess
 
 if TYPE_CHECKING:

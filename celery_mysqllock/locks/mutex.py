@@ -5,9 +5,7 @@ A caller that must wait does so in the server's own queue, inside of GET_LOCK.
 
 from __future__ import annotations
 
-import math
 import random
-import time
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +18,7 @@ from celery_mysqllock.exceptions import (
     StatementTimeout,
     TransientError,
 )
-from celery_mysqllock.locks.clock import now
+from celery_mysqllock.locks.clock import Deadline, now
 from celery_mysqllock.mysql import get_lock, release_lock, used_by
 
 if TYPE_CHECKING:
@@ -34,8 +32,6 @@ _SLICE = 60
 # Seconds after which the first in the queue looks at all slots, in case it was not woken.
 _LOOK = 1
 _ENDED_BY_SERVER = (Interrupted, StatementTimeout, TransientError)
-# Seconds that count as no time left. The server's clock may run a little ahead of ours.
-_NOTHING = 0.02
 
 
 class Acquisition(NamedTuple):
@@ -51,31 +47,6 @@ class Acquisition(NamedTuple):
     name: str
     sent: float
     reuse: bool = True
-
-
-class Deadline:
-    """The end of a wait.
-
-    Args:
-        wait: Whole seconds from now, None for no end.
-    """
-
-    def __init__(self, wait: int | None) -> None:
-        self._end = math.inf if wait is None else time.monotonic() + wait
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no time is left."""
-        return self._end - time.monotonic() < _NOTHING
-
-    def left(self) -> float | None:
-        """Seconds that are left, None when the wait has no end."""
-        return None if self._end == math.inf else max(0.0, self._end - time.monotonic())
-
-    def slice(self, most: int) -> int:
-        """Whole seconds that a statement may wait now, at most ``most``."""
-        left = self.left()
-        return most if left is None else 0 if self.is_over else min(most, math.ceil(left))
 
 
 class Mutex:

@@ -12,12 +12,12 @@ from celery_mysqllock.exceptions import (
     MissingPrivilege,
     NoSuchSession,
 )
-from celery_mysqllock.locks.clock import now
+from celery_mysqllock.locks.clock import Deadline, now
 from celery_mysqllock.locks.holder import read_holder
 from celery_mysqllock.locks.keep_alive import KeepAlive
 from celery_mysqllock.locks.lock import Lock
-from celery_mysqllock.locks.mutex import Deadline, Mutex, Semaphore
-from celery_mysqllock.locks.pool import Endpoint, Pools
+from celery_mysqllock.locks.mutex import Mutex, Semaphore
+from celery_mysqllock.locks.pool import Endpoint, Pool
 from celery_mysqllock.locks.process import PerProcess
 from celery_mysqllock.locks.session_hold import SessionHold
 from celery_mysqllock.mysql import Address, used_by, wait_lock_name
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.locks.hold import Hold
     from celery_mysqllock.locks.holder import Holder
-    from celery_mysqllock.locks.pool import Pool
     from celery_mysqllock.mysql import Session
 
 _SHORTEST, _LONGEST = 3, 3600  # seconds of session_timeout
@@ -153,7 +152,7 @@ class MySQLLock(Lock):
             yield session
 
     def _pool(self) -> Pool:
-        return _own().pools.of(self._endpoint)
+        return _own().pool(self._endpoint)
 
     @property
     def session(self) -> Session:
@@ -253,10 +252,18 @@ class _Own:
 
     def __init__(self) -> None:
         self.keep_alive = KeepAlive(self._close_old)
-        self.pools = Pools(self.keep_alive.wake)
+        self._pools: dict[Endpoint, Pool] = {}
+
+    def pool(self, endpoint: Endpoint) -> Pool:
+        """The idle sessions of the endpoint."""
+        pool = self._pools.get(endpoint)
+        if pool is None:
+            pool = self._pools.setdefault(endpoint, Pool(endpoint, self.keep_alive.wake))
+        return pool
 
     def _close_old(self) -> float | None:
-        return self.pools.close_old()
+        left = [pool.close_old() for pool in list(self._pools.values())]
+        return min((seconds for seconds in left if seconds is not None), default=None)
 
 
 _own = PerProcess(_Own)

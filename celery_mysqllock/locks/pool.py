@@ -150,23 +150,3 @@ class Pool:
                 self._idle.appendleft((used, session))
                 return left
             session.close()
-
-
-class Pools:
-    """The pools of one process; ``kept`` as in ``Pool``."""
-
-    def __init__(self, kept: Callable[[], None]) -> None:
-        self._kept = kept
-        self._pools: dict[Endpoint, Pool] = {}
-
-    def of(self, endpoint: Endpoint) -> Pool:
-        """The pool of the endpoint."""
-        pool = self._pools.get(endpoint)
-        if pool is None:
-            pool = self._pools.setdefault(endpoint, Pool(endpoint, self._kept))
-        return pool
-
-    def close_old(self) -> float | None:
-        """Close the sessions that have been idle for long; see ``Pool.close_old``."""
-        left = [pool.close_old() for pool in list(self._pools.values())]
-        return min((seconds for seconds in left if seconds is not None), default=None)

@@ -1,4 +1,4 @@
-"""The function that a task was made of, behind what Sentry, autoretry and pydantic put round it."""
+"""The function that a task was made of, beneath the wrappers of Sentry, autoretry and pydantic."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from celery import Task
 
-# Where Celery's wrapper for pydantic=True is written, and its name for the function that it wraps.
+# The module of Celery's wrapper for pydantic=True, and its variable for the function it wraps.
 _MODULE, _FUNCTION = "celery.app.base", "task_fun"
 
 
 def class_run(task: Task) -> Any:  # noqa: ANN401 - any callable, or what makes one
-    """The ``run`` of the task's class; tracers and autoretry replace the one of the instance."""
+    """The ``run`` of the task's class; tracers and autoretry replace that of the instance."""
     return inspect.getattr_static(type(task), "run")
 
 
@@ -31,8 +31,8 @@ def with_models(
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """The arguments of a call as the body gets them, with the models of ``pydantic=True``.
 
-    The sender may give a model or its dict, and a dict arrives. So both sides make the models
-    before they make a key of them, with Celery's own wrapper.
+    The sender may pass a model or its dict, and the worker gets a dict. So both sides make the
+    models before they make a key, with Celery's own wrapper.
 
     Args:
         task: The task.
@@ -41,7 +41,7 @@ def with_models(
 
     Raises:
         TypeError: The arguments do not fit the task.
-        pydantic.ValidationError: One is no such model.
+        pydantic.ValidationError: One is not valid for its model.
     """
     run = class_run(task)
     wrapper = run.__func__ if isinstance(run, staticmethod) else run
@@ -67,7 +67,7 @@ def with_models(
 def _arguments_of_body(
     wrapper: FunctionType, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the wrapper calls its function with, by name, without calling it."""
+    """The arguments that the wrapper passes to its function, by name; that is not called."""
     signature = inspect.signature(wrapper)
     found: dict[str, Any] = {}
 

@@ -48,7 +48,7 @@ def canonical(value: object) -> str:
 
 
 def _is_model(value: Any) -> TypeGuard[Any]:  # noqa: ANN401 - any value
-    """Whether it is a model of pydantic, which need not be installed."""
+    """Whether it is a model of pydantic, if that is installed."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(value, pydantic.BaseModel)
 
@@ -70,7 +70,7 @@ def _datetime(value: datetime) -> str:
 
 
 def _decimal(value: Decimal) -> str:
-    # As many digits as it has: normalize() is to drop zeros, never to round.
+    # With all its digits, as normalize() is to drop zeros and not to round.
     exact = Context(prec=max(1, len(value.as_tuple().digits)), traps=[])
     return json.dumps(str(value.normalize(exact)))
 
@@ -83,7 +83,7 @@ def _sorted_array(values: Iterable[object]) -> str:
     return f"[{','.join(sorted(map(canonical, values)))}]"
 
 
-# datetime before date, which it is a kind of
+# datetime comes before date, its base class
 _TEXTS: tuple[tuple[type | tuple[type, ...], Callable[..., str]], ...] = (
     ((list, tuple), _array),
     ((set, frozenset), _sorted_array),

@@ -7,14 +7,16 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from celery_mysqllock.mysql.threads import has_eventlet, has_gevent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
-# Rounds of a loop, in the first of which the interpreter raises what is outstanding.
+# Rounds of a loop; in the first one the interpreter raises what is outstanding.
 _BYTECODES = 10
 
 
@@ -22,26 +24,27 @@ class Interrupt(Protocol):
     """Raises an exception in the thread or greenlet that armed it, until it is disarmed."""
 
     def arm(self) -> None:
-        """Begin the block; called by the one that runs it."""
+        """Begin the block; called by the thread or greenlet that runs it."""
 
     def fire(self, error: Exception) -> None:
-        """Raise the error in the block, if it has not ended; called by anybody, once."""
+        """Raise the error in the block, if it has not ended; called once, by any thread."""
 
     def disarm(self) -> None:
-        """End the block; called by the one that runs it, as often as it likes."""
+        """End the block; called by the thread or greenlet that runs it, once or more often."""
 
 
 def interrupt_here() -> Interrupt:
-    """The right kind for whoever calls: a gevent or eventlet greenlet, the main thread, a thread.
+    """An interrupt of the kind that fits the caller: a greenlet, the main thread, another thread.
 
     A greenlet is interrupted where it waits. The main thread is interrupted in Python code and in
     blocking calls. Another thread is interrupted in Python code only: a blocking call ends first,
-    because Python cannot raise in the middle of one.
+    as Python cannot raise in the middle of one.
     """
     if has_gevent():
-        return GeventInterrupt()
+        return GreenletInterrupt(sys.modules["gevent"].get_hub().loop.run_callback_threadsafe)
     if has_eventlet():
-        return EventletInterrupt()
+        hub = sys.modules["eventlet.hubs"].get_hub()
+        return GreenletInterrupt(partial(hub.schedule_call_global, 0))
     if threading.current_thread() is threading.main_thread():
         return MainThreadInterrupt()
     return ThreadInterrupt()
@@ -50,8 +53,8 @@ def interrupt_here() -> Interrupt:
 class MainThreadInterrupt:
     """Sends the main thread a signal whose handler raises, so that blocking calls end too.
 
-    The handler runs in the main thread itself, so it sees for certain whether the block has ended.
-    SIGURG, because the system ignores it by default and Celery and billiard leave it alone.
+    The handler runs in the main thread itself, so it knows for certain whether the block has ended.
+    The signal is SIGURG: the system ignores it by default, and Celery and billiard do not use it.
     """
 
     SIGNAL = signal.SIGURG
@@ -95,7 +98,7 @@ class MainThreadInterrupt:
 class ThreadInterrupt:
     """Asks the interpreter to raise in a thread at its next bytecode.
 
-    Python can raise only a class there, so the message is the class's own.
+    Python can raise only a class there, so the error has the message of the class.
     """
 
     def __init__(self) -> None:
@@ -117,7 +120,7 @@ class ThreadInterrupt:
                 )
 
     def disarm(self) -> None:
-        """End the block, and take in what was fired too late to be raised in it."""
+        """End the block, and catch an error that was fired too late to be raised in it."""
         try:
             self._disarm()
         except Exception as late:
@@ -129,18 +132,32 @@ class ThreadInterrupt:
         with self._mutex:
             self._thread = 0
         if self._fired is not None:
-            # What is outstanding is raised here. To call it off with NULL would leave CPython
-            # 3.11 looking for it for ever: slow from then on, and an endless loop when traced.
+            # An outstanding error is raised here. Cancelling it with NULL would leave CPython 3.11
+            # looking for it for ever: slow from then on, and an endless loop when traced.
             for _ in range(_BYTECODES):
                 time.sleep(0)
 
 
-class _GreenletInterrupt:
-    """What gevent and eventlet have in common: the hub throws, when no greenlet is running."""
+class GreenletInterrupt:
+    """Throws into a greenlet from the hub, which runs when no greenlet does.
 
-    def __init__(self) -> None:
-        self._hub: Any = None
+    Args:
+        schedule: Makes the hub call a function with an argument; any thread may call it.
+    """
+
+    def __init__(
+        self, schedule: Callable[[Callable[[Exception], None], Exception], object]
+    ) -> None:
+        self._schedule = schedule
         self._greenlet: Any = None
+
+    def arm(self) -> None:
+        """Begin the block."""
+        self._greenlet = sys.modules["greenlet"].getcurrent()
+
+    def fire(self, error: Exception) -> None:
+        """Raise the error in the block, if it has not ended when the hub comes to it."""
+        self._schedule(self._throw, error)
 
     def disarm(self) -> None:
         """End the block."""
@@ -150,30 +167,3 @@ class _GreenletInterrupt:
         target, self._greenlet = self._greenlet, None
         if target is not None:
             target.throw(error)
-
-
-class GeventInterrupt(_GreenletInterrupt):
-    """Throws into a greenlet from gevent's hub."""
-
-    def arm(self) -> None:
-        """Begin the block."""
-        gevent = sys.modules["gevent"]
-        self._hub = gevent.get_hub()
-        self._greenlet = gevent.getcurrent()
-
-    def fire(self, error: Exception) -> None:
-        """Raise the error in the block, if it has not ended when the hub comes to it."""
-        self._hub.loop.run_callback_threadsafe(self._throw, error)
-
-
-class EventletInterrupt(_GreenletInterrupt):
-    """Throws into a green thread from eventlet's hub."""
-
-    def arm(self) -> None:
-        """Begin the block."""
-        self._hub = sys.modules["eventlet.hubs"].get_hub()
-        self._greenlet = sys.modules["greenlet"].getcurrent()
-
-    def fire(self, error: Exception) -> None:
-        """Raise the error in the block, if it has not ended when the hub comes to it."""
-        self._hub.schedule_call_global(0, self._throw, error)

@@ -1,4 +1,4 @@
-"""The key of a task's lock, made of the task's name and the arguments of the call."""
+"""Makes the key of a task's lock from the task's name and the arguments of the call."""
 
 from __future__ import annotations
 
@@ -134,10 +134,11 @@ def _bound(
 def _check_named(
     task_name: str, names: Iterable[str], signature: inspect.Signature, args: Sequence[Any]
 ) -> None:
-    """Do nothing when it is known which of the arguments have the names.
+    """Do nothing if it is known which of the arguments have these names.
 
     Raises:
-        TypeError: The function names none of them (``*args, **kwargs``), and some came by place.
+        TypeError: The function names no parameter (``*args, **kwargs``), and some arguments were
+            given by position.
     """
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     if args and kinds == {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
@@ -172,7 +173,7 @@ def _checked(task_name: str, name: str, value: object, text: Callable[[object], 
 
 
 class _Template(string.Formatter):
-    """Fills a template with canonical texts, so that no value's repr with an address gets in."""
+    """Fills a template with canonical texts, so that no repr with a memory address gets in."""
 
     def __init__(self, task_name: str) -> None:
         self._task_name = task_name

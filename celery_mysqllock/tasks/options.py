@@ -52,7 +52,7 @@ class LockOptions:
         return self.key is not None or self.include_args or self.unique_on is not None
 
 
-# What users of other task locks try first, and what to write instead.
+# Options of other task locks, and what to write instead.
 _KNOWN_ELSEWHERE = {
     "lock_timeout": "a lock here has no time limit: it is free when its process ends; leave it out",
     "lock_expiry": "a lock here has no time limit: it is free when its process ends; leave it out",
@@ -62,21 +62,21 @@ _KNOWN_ELSEWHERE = {
     "keys": "write unique_on=",
 }
 
-# Options that say nothing, or two things, when they are given together.
+# Options that contradict each other, and why.
 _CONTRADICTIONS = (
     ("key", "include_args", "the key already says which arguments take part"),
     ("key", "unique_on", "the key already says which arguments take part"),
     ("include_args", "unique_on", "one means all arguments and the other only some"),
 )
 
-# An option, and the on_conflict without which it has no meaning.
+# Options that mean something only with some on_conflict.
 _ONLY_WITH = {"skip_result": ("skip",), "retry_countdown": ("retry", "queue")}
-# What has no meaning without a lock, that is with limit=None.
+# Options that mean nothing without a lock, that is with limit=None.
 _OF_A_LOCK = ("wait", "on_conflict", "skip_result", "retry_countdown", "on_lost")
 
 
 def read_options(task_name: str, given: Mapping[str, Any]) -> LockOptions:
-    """Check what a user has written.
+    """Check the options as a user wrote them.
 
     Args:
         task_name: The task, for the messages.

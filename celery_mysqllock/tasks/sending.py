@@ -17,7 +17,6 @@ from celery.utils.log import get_logger
 
 from celery_mysqllock.exceptions import JobExists, SettingsError
 from celery_mysqllock.jobs import UNIQUE_KINDS, UNTIL_DONE, unique_key
-from celery_mysqllock.tasks.capabilities import check_broker
 from celery_mysqllock.tasks.spec import lock_for, spec_of
 
 if TYPE_CHECKING:
@@ -29,6 +28,14 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _celerys_apply_async = Task.apply_async
+
+# A name in the transport's ``implements``, what the task asks for, and what to do without it.
+_UNIQUE = ("unique_jobs", "is unique, which the job table makes it", "leave unique out")
+_ORDERED = (
+    "ordered_jobs",
+    'has on_conflict="queue", which the job table does',
+    "another on_conflict",
+)
 
 
 @functools.wraps(_celerys_apply_async)
@@ -116,23 +123,15 @@ def _check(
     task: Task, connection: Connection, kind: str | None, task_id: str | None, *, is_ordered: bool
 ) -> None:
     """Refuse what the broker cannot do, and a key that would be free when the task begins."""
-    if kind:
-        check_broker(
-            task,
-            connection,
-            "unique_jobs",
-            asks="is unique, which the job table makes it",
-            otherwise="leave unique out",
-        )
-    if is_ordered:  # and acknowledged late; see acknowledge_late
-        check_broker(
-            task,
-            connection,
-            "ordered_jobs",
-            asks='has on_conflict="queue", which the job table does',
-            otherwise="another on_conflict",
-        )
-    elif kind == UNTIL_DONE and not task.acks_late and task_id is None:  # no retry may get lost
+    transport = connection.get_transport_cls()
+    for is_asked, (capability, asks, otherwise) in ((kind, _UNIQUE), (is_ordered, _ORDERED)):
+        if is_asked and not transport.implements.get(capability):
+            raise SettingsError(
+                f"Task {task.name} {asks}, and its broker is {transport.driver_type}: use mysql:// "
+                f"as the broker, or {otherwise}."
+            )
+    # an ordered task is acknowledged late in any case, and a retry must not get lost
+    if kind == UNTIL_DONE and not (is_ordered or task.acks_late or task_id is not None):
         raise SettingsError(
             f"Task {task.name} has unique={kind!r} and is acknowledged when it begins, which frees "
             "its key. Give it acks_late=True, or unique='queued'."

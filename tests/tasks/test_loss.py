@@ -28,7 +28,13 @@ class Oops(Exception):
 
 def lose(task: Task) -> None:
     """Take the lock away from the running task, as ``reset()`` elsewhere does."""
-    threading.Thread(target=task.lock_for().reset).start()
+    lock = task.lock_for()
+
+    def reset() -> None:
+        time.sleep(0.05)  # lets the body return from the start of this thread
+        lock.reset()
+
+    threading.Thread(target=reset).start()
 
 
 def test_lock_lost_is_raised_in_a_blocking_call_of_the_main_thread(make: Make) -> None:
