@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import TableMismatch
-from celery_mysqllock.jobs.retry import retried
+from celery_mysqllock.jobs.online import in_parts
 from celery_mysqllock.jobs.schema import ORIGINAL, TableComment
 from celery_mysqllock.mysql import Statements
 
@@ -21,8 +20,6 @@ _INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
 _TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json")
 _TYPES = dict(zip(ORIGINAL, (_IDS, _TEXTS, _INTEGERS), strict=True))
 _SHORT_KEYS = ("compact", "redundant")
-# Rows that one UPDATE fills, and locks for some hundredths of a second.
-_PART = 2000
 
 
 class Adoption:
@@ -89,20 +86,9 @@ class Adoption:
             TransientError: Other transactions kept the table, or a row, locked.
         """
         if step == "fill_old":
-            self._fill_old()
+            in_parts(self._session, self._sql, self._sql[step])
         else:
             self._session.execute(self._sql[step])
-
-    def _fill_old(self) -> None:
-        after, last = 0, self._session.value(self._sql["last_id"])
-        while after < last:
-            part = {"after": after, "limit": _PART}
-            to = self._session.value(self._sql["end_of_part"], part)
-            if to is None:
-                return
-            values = {"after": after, "to": to}
-            retried(partial(self._session.execute, self._sql["fill_old"], values))
-            after = to
 
     def _describe(self) -> tuple[str, str, str, str]:
         ((kind, engine, row_format, comment),) = self._session.query(

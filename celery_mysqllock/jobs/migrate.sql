@@ -1,5 +1,5 @@
--- What migrate asks of a database, and how it adopts a table of the original three columns while programs use
--- it. LOCK=NONE: reads and writes go on, or the server refuses.
+-- What migrate asks of a database; how it adopts a table of the original three columns, and makes INT ids
+-- BIGINT, while programs use the table. LOCK=NONE: reads and writes go on, or the server refuses.
 
 -- name: describe_table
 SELECT table_type, COALESCE(engine, ''), COALESCE(row_format, ''), COALESCE(table_comment, '')
@@ -26,9 +26,18 @@ ORDER BY index_name, seq_in_index;
 SELECT routine_comment FROM information_schema.routines
 WHERE routine_schema = DATABASE() AND routine_name = %(routine)s;
 
+-- name: ids
+SELECT MIN(id), MAX(id) FROM {jobs};
+
+-- name: end_of_part
+-- The last of the next so many ids.
+SELECT MAX(id) FROM (SELECT id FROM {jobs} WHERE id >= %(first)s ORDER BY id LIMIT %(limit)s) AS part;
+
 -- name: users
 -- Each consumer that is registered or has claims.
 SELECT identity FROM {consumers} UNION SELECT owner FROM {jobs} WHERE owner IS NOT NULL;
+
+-- The steps of an adoption.
 
 -- name: take_over
 -- From now on the table is known as ours, and the next run finishes what this one has begun.
@@ -51,17 +60,10 @@ ALTER TABLE {jobs} ADD message_wide LONGTEXT CHARACTER SET utf8mb4 NULL AFTER id
 -- Every INSERT fills it from now on.
 ALTER TABLE {jobs} ALTER COLUMN message_wide SET DEFAULT (message), LOCK = NONE;
 
--- name: last_id
-SELECT COALESCE(MAX(id), 0) FROM {jobs};
-
--- name: end_of_part
--- The last of the next so many rows.
-SELECT MAX(id) FROM (SELECT id FROM {jobs} WHERE id > %(after)s ORDER BY id LIMIT %(limit)s) AS part;
-
 -- name: fill_old
 -- The older rows, part by part, so that no other transaction waits for long.
 UPDATE {jobs} SET message_wide = message
-WHERE id > %(after)s AND id <= %(to)s AND message_wide IS NULL;
+WHERE id BETWEEN %(first)s AND %(last)s AND message_wide IS NULL;
 
 -- name: swap
 ALTER TABLE {jobs}
@@ -73,3 +75,40 @@ ALTER TABLE {jobs}
 -- MySQL before 8.0.13 has no default that is an expression. The server copies the table, and
 -- INSERTs wait until it has.
 ALTER TABLE {jobs} MODIFY message LONGTEXT CHARACTER SET utf8mb4 NULL;
+
+-- The steps to BIGINT ids.
+
+-- name: type_of_id
+SELECT data_type FROM information_schema.columns
+WHERE table_schema = DATABASE() AND table_name = %(table)s AND column_name = 'id';
+
+-- name: make
+CREATE TABLE {wide} LIKE {jobs};
+
+-- name: widen
+ALTER TABLE {wide} MODIFY id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT;
+
+-- name: on_insert
+CREATE TRIGGER {on_insert} AFTER INSERT ON {jobs} FOR EACH ROW
+REPLACE INTO {wide} (%(columns)s) VALUES (%(values)s);
+
+-- name: on_update
+CREATE TRIGGER {on_update} AFTER UPDATE ON {jobs} FOR EACH ROW
+REPLACE INTO {wide} (%(columns)s) VALUES (%(values)s);
+
+-- name: on_delete
+CREATE TRIGGER {on_delete} AFTER DELETE ON {jobs} FOR EACH ROW
+DELETE FROM {wide} WHERE id = OLD.id;
+
+-- name: copy_old
+-- The older rows. They are locked, so that none is deleted between being read and being written. What a
+-- trigger has written is newer, and stays.
+INSERT IGNORE INTO {wide} (%(columns)s)
+SELECT %(columns)s FROM {jobs} WHERE id BETWEEN %(first)s AND %(last)s LOCK IN SHARE MODE;
+
+-- name: exchange
+RENAME TABLE {jobs} TO {narrow}, {wide} TO {jobs};
+
+-- name: drop_narrow
+-- With its triggers.
+DROP TABLE IF EXISTS {narrow};

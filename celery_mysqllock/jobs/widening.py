@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, TransientError
-from celery_mysqllock.jobs.online import changing, persist
-from celery_mysqllock.jobs.retry import retried
+from celery_mysqllock.jobs.online import changing, in_parts, persist
 from celery_mysqllock.mysql import Statements
 from celery_mysqllock.settings import check_identifier
 
@@ -15,8 +13,6 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
 
 _WIDE = "bigint"
-# Rows that one statement copies, and locks for some hundredths of a second.
-_PART = 2000
 
 
 class Widening:
@@ -37,7 +33,7 @@ class Widening:
         self._table = check_identifier("table", table)
         self._sql = Statements(
             __package__,
-            "widening.sql",
+            "migrate.sql",
             jobs=table,
             wide=f"{table}_wide",
             narrow=f"{table}_narrow",
@@ -49,7 +45,7 @@ class Widening:
     @property
     def is_needed(self) -> bool:
         """Whether the ids are narrow, or a run has not been finished."""
-        return self._type() != _WIDE or self._is_there("narrow")
+        return self._type() != _WIDE or self._type("_narrow") is not None
 
     def apply(self) -> None:
         """Widen the ids.
@@ -60,26 +56,25 @@ class Widening:
         """
         with changing(self._session):
             if self._type() != _WIDE:
-                self._follow()
-                self._copy()
+                rows = self._session.query(self._sql["describe_columns"], {"table": self._table})
+                names = [f"`{name}`" for name, _ in rows]
+                self._persist("make")
+                self._persist("widen")
+                self._follow(names)
+                copy = self._sql["copy_old"].replace("%(columns)s", ", ".join(names))
+                in_parts(self._session, self._sql, copy)
                 self._persist("exchange")
             self._persist("drop_narrow")
 
-    def _follow(self) -> None:
-        """Make the second table, and have it follow the first from now on."""
-        self._persist("make")
-        self._persist("widen")
-        names = [row[0] for row in self._session.query(self._sql["columns"], self._named("table"))]
-        columns = ", ".join(f"`{name}`" for name in names)
-        values = ", ".join(f"NEW.`{name}`" for name in names)
+    def _follow(self, names: list[str]) -> None:
+        """Have the second table follow the first from now on."""
+        columns, values = ", ".join(names), ", ".join(f"NEW.{name}" for name in names)
         try:
             for step in ("on_insert", "on_update", "on_delete"):
                 self._persist(step, columns=columns, values=values)
-        except MissingPrivilege:
+        except (MissingPrivilege, TransientError):
             raise
         except DatabaseError as error:
-            if isinstance(error, TransientError):
-                raise
             raise MissingPrivilege(
                 f"The server lets this user make no trigger, without which {self._table} cannot be "
                 "copied while it is in use. GRANT TRIGGER, and SET GLOBAL "
@@ -88,29 +83,13 @@ class Widening:
                 f"AUTO_INCREMENT. ({error})"
             ) from error
 
-    def _copy(self) -> None:
-        names = [row[0] for row in self._session.query(self._sql["columns"], self._named("table"))]
-        copy = self._sql["copy"].replace("%(columns)s", ", ".join(f"`{name}`" for name in names))
-        after, last = -1, self._session.value(self._sql["last_id"])
-        while last is not None and after < last:
-            to = self._session.value(self._sql["end_of_part"], {"after": after, "limit": _PART})
-            if to is None:
-                return
-            part = {"after": after, "to": to}
-            retried(partial(self._session.execute, copy, part))
-            after = to
-
     def _persist(self, step: str, **texts: str) -> None:
         sql = self._sql[step]
         for name, text in texts.items():
             sql = sql.replace(f"%({name})s", text)
         persist(lambda: self._session.execute(sql), self._table)
 
-    def _type(self) -> str:
-        return str(self._session.value(self._sql["type_of_id"], self._named("table"))).lower()
-
-    def _is_there(self, which: str) -> bool:
-        return self._session.value(self._sql["type_of_id"], self._named(which)) is not None
-
-    def _named(self, which: str) -> dict[str, str]:
-        return {"table": self._table if which == "table" else f"{self._table}_{which}"}
+    def _type(self, suffix: str = "") -> str | None:
+        named = {"table": f"{self._table}{suffix}"}
+        kind = self._session.value(self._sql["type_of_id"], named)
+        return None if kind is None else str(kind).lower()

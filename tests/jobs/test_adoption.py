@@ -172,7 +172,7 @@ class Mortal(Session):
 def test_a_migration_that_is_killed_at_any_statement_is_finished_by_the_next(
     url: str, session: Session, is_done: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("celery_mysqllock.jobs.adoption._PART", 2)
+    monkeypatch.setattr("celery_mysqllock.jobs.online._PART", 2)
     for life in range(100):
         table = f"jobs_{life}"
         session.execute(f"CREATE TABLE {table} {SHAPES['a short message']}")
@@ -229,6 +229,16 @@ def test_no_message_is_lost_that_is_inserted_meanwhile(
     assert [row[0] for row in found] == sent
     assert before
     assert session.query("SELECT id FROM jobs WHERE message IS NULL") == []
+
+
+def test_a_message_with_an_id_below_one_is_kept(session: Session) -> None:
+    session.execute(f"CREATE TABLE jobs {SHAPES['a short message']}")
+    session.execute("INSERT INTO jobs (id, message) VALUES (-5, 'below'), (7, 'above')")
+    Migrations(session).apply()
+    assert session.query("SELECT id, message FROM jobs ORDER BY id") == [
+        (-5, "below"),
+        (7, "above"),
+    ]
 
 
 def test_a_server_without_such_defaults_copies_the_table_and_says_so(
