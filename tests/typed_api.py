@@ -26,6 +26,15 @@ from celery_mysqllock import (
 )
 from celery_mysqllock.locks import Holder, MemoryLock, Process, new_lock
 from celery_mysqllock.metrics import FleetCollector, fleet_collector
+from celery_mysqllock.signals import (
+    became_sweeper,
+    consumer_died,
+    job_claimed,
+    job_dead,
+    job_recovered,
+    queue_paused,
+    queue_resumed,
+)
 from celery_mysqllock.tasks import (
     current_lock,
     lock_acquired,
@@ -171,6 +180,10 @@ def errors(work: Callable[[], object]) -> str:
 
 def signals(receiver: Callable[..., None]) -> None:
     for signal in (lock_acquired, lock_conflict, lock_lost, lock_released):
+        signal.connect(receiver)
+    for signal in (job_claimed, job_recovered, job_dead, consumer_died):
+        signal.connect(receiver)
+    for signal in (became_sweeper, queue_paused, queue_resumed):
         signal.connect(receiver)
 
 

@@ -320,25 +320,16 @@ class Channel(Topology):
         try:
             read = rows.read(job, self.sessions.source, self.transport.settings.text_task)
         except InvalidJob as error:
-            self._bury_unread(job, str(error))
+            self._settler.bury(job.id, str(error))
             return None
         except Exception as error:  # noqa: BLE001 - any program may have written it
-            self._bury_unread(job, f"The message cannot be read: {type(error).__name__}: {error}")
+            what = f"The message cannot be read: {type(error).__name__}: {error}"
+            self._settler.bury(job.id, what)
             return None
         if isinstance(read, Placement):
             self._place(job, read)
             return None
         return read
-
-    def _bury_unread(self, job: ClaimedJob, reason: str) -> None:
-        # the reason says it all; a traceback of ours would tell the user nothing
-        logger.error(
-            "Job %d in %s cannot run and is kept as dead: %.1000s",
-            job.id,
-            self.sessions.jobs.name,
-            fitting(reason),
-        )
-        self._settler.bury(job.id, reason)
 
     def _is_known(self, job: ClaimedJob, payload: rows.Payload) -> bool:
         """Whether to deliver; otherwise the job was left to workers that know its task.

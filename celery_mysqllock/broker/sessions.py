@@ -7,6 +7,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from celery_mysqllock.broker.events import SignalSender
 from celery_mysqllock.broker.routes import Routes
 from celery_mysqllock.broker.worker import this_node
 from celery_mysqllock.exceptions import (
@@ -92,6 +93,7 @@ class Sessions:
         try:
             self._check_server()
             self.names = LockNames.of(self.main, settings.table)
+            self._observer = SignalSender(self.names.qualified)
             self._check_table()
             self.jobs = self._job_table(self.main)
             self.jobs.publisher.check_writable()
@@ -132,6 +134,7 @@ class Sessions:
             retains=bool(self.settings.retention_seconds),
             legacy_lock=self.settings.legacy_lock,
             throughput=self._throughput,
+            observer=self._observer,
         )
 
     def publisher_in(self, caller: CallerConnection) -> TransactionalPublisher:
@@ -200,7 +203,7 @@ class Sessions:
                     self.address,
                     session_timeout=self.settings.session_timeout,
                     names=self.names,
-                    sweeper=Sweeper(self.settings, self.names),
+                    sweeper=Sweeper(self.settings, self.names, self._observer),
                     on_lost=self._on_lost,
                     companion=self.main,
                     table=self.settings.table,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError, RowsLocked, TransientError
 from celery_mysqllock.jobs.claim_strategies import Claim
 from celery_mysqllock.jobs.counted import counted
+from celery_mysqllock.jobs.events import JobClaimed, JobDead
 from celery_mysqllock.jobs.job import HIGHEST_PRIORITY, ClaimedJob, Settlement
 from celery_mysqllock.jobs.legacy import among_older_programs
 from celery_mysqllock.jobs.reason import fitting
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from celery_mysqllock.jobs.claim_strategies import ClaimStrategy
+    from celery_mysqllock.jobs.events import Observer
     from celery_mysqllock.jobs.job import Aside, Placement
     from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.jobs.ordering import Ordering
@@ -46,6 +48,7 @@ class Claims:
         names: The names of the table's locks.
         ordering: Unblocks the next jobs of a key, on the same session.
         strategy: How to claim.
+        observer: Is told which jobs are claimed or dead.
         retains: Whether acked jobs stay as finished.
         legacy_lock: The lock round which older programs take jobs, None where there are none.
         throughput: Counts the jobs that end; shared by all that claim for one owner.
@@ -59,6 +62,7 @@ class Claims:
         *,
         ordering: Ordering,
         strategy: ClaimStrategy,
+        observer: Observer,
         retains: bool = False,
         legacy_lock: str | None = None,
         throughput: Throughput | None = None,
@@ -69,6 +73,7 @@ class Claims:
         self._ringer = Ringer(session, names)
         self._ordering = ordering
         self._strategy = strategy
+        self._observer = observer
         self._retains = retains
         self._legacy_lock = legacy_lock
         self._throughput = Throughput() if throughput is None else throughput
@@ -139,6 +144,11 @@ class Claims:
             raise
         self._throughput.note(claimed)
         self._ringer.ring_each(queues)
+        if self._observer.wants(JobClaimed):
+            for job in claimed:
+                self._observer.tell(
+                    JobClaimed(job.id, job.task_id, job.queue, job.deliveries, owner)
+                )
         return claimed
 
     def _run(
@@ -171,22 +181,31 @@ class Claims:
             else:
                 claimed = self._claim(script, claim)
         self._check(settled, settlements)
+        for (job_id, reason), burial in zip(settled.buried, settlements, strict=False):
+            if burial.changed:
+                self._observer.tell(JobDead(job_id, fitting(reason), owner))
         taken = {job.id for job in claimed}
         return claimed, {queue for job_id, queue in unblocked if job_id not in taken}
 
     def _settle(self, script: Script, settled: Settlement, owner: str) -> list[ScriptResult]:
-        """Add the statements that settle jobs; each is to change the jobs that it is for."""
+        """Add the statements that settle jobs; each is to change the jobs that it is for.
+
+        Returns:
+            The result of each statement, those of burials first.
+        """
         if settled.started:
             # those that have begun may have been counted before, so the number of rows says nothing
             script.add(self._sql["start"], ids=settled.started, owner=owner)
         done = self._sql["finish" if self._retains else "ack"]
         several = ((done, settled.acked), (self._sql["release"], settled.released))
+        lists = [script.add(sql, ids=ids, owner=owner) for sql, ids in several if ids]
+        burials = [
+            script.add(self._sql["bury"], id=job_id, reason=fitting(reason), owner=owner)
+            for job_id, reason in settled.buried
+        ]
         return [
-            *(script.add(sql, ids=ids, owner=owner) for sql, ids in several if ids),
-            *(
-                script.add(self._sql["bury"], id=job_id, reason=fitting(reason), owner=owner)
-                for job_id, reason in settled.buried
-            ),
+            *burials,
+            *lists,
             *(
                 script.add(
                     self._sql["defer"],

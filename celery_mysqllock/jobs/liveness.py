@@ -206,6 +206,7 @@ class Liveness:
     def _wait_in_line_or_sweep(self) -> None:
         try:
             if get_lock(self._session, self._names.sweeper, _IN_LINE):
+                self._sweeper.begin(self.identity)
                 while not self._stopped.is_set():
                     self._sweeper.step(self._session, self.identity)
                     self._keep_companion()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import RowsLocked
 from celery_mysqllock.jobs.counted import in_each_delivery
+from celery_mysqllock.jobs.events import JobDead, JobRecovered
 from celery_mysqllock.jobs.job import pause_after
 from celery_mysqllock.jobs.retry import retried
 from celery_mysqllock.jobs.ringer import Ringer
@@ -16,6 +17,7 @@ from celery_mysqllock.mysql import Script
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from celery_mysqllock.jobs.events import Observer
     from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.jobs.ordering import Ordering
     from celery_mysqllock.mysql import Session, Statements
@@ -35,12 +37,14 @@ class Backlog(NamedTuple):
     Attributes:
         until_due: Seconds until the next scheduled job is due, infinite when there is none.
         ready_queues: The queues that have queued jobs, except paused ones.
+        paused_queues: The paused queues.
         owners: The identities of all consumers that have claims or ephemeral queues.
         consumers: The identities of all that are registered.
     """
 
     until_due: float
     ready_queues: set[str]
+    paused_queues: set[str]
     owners: set[str]
     consumers: set[str]
 
@@ -74,9 +78,10 @@ class Maintenance:
         names: The names of the table's locks.
         ordering: Unblocks the next jobs of a key, on the same session.
         can_skip_locked: Whether the server can leave out rows that another transaction has locked.
+        observer: Is told which jobs are recovered or dead.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is named at the call
         self,
         session: Session,
         sql: Statements,
@@ -84,6 +89,7 @@ class Maintenance:
         *,
         ordering: Ordering,
         can_skip_locked: bool,
+        observer: Observer,
     ) -> None:
         self._session = session
         self._sql = sql
@@ -91,6 +97,7 @@ class Maintenance:
         self._ringer = Ringer(session, names)
         self._ordering = ordering
         self._can_skip_locked = can_skip_locked
+        self._observer = observer
 
     def survey(self) -> Backlog:
         """See what there is to do, with one statement."""
@@ -102,7 +109,7 @@ class Maintenance:
             elif seconds is not None:
                 until_due = float(seconds)
         ready = named["ready"] - named["paused"]
-        return Backlog(until_due, ready, named["owner"], named["consumer"])
+        return Backlog(until_due, ready, named["paused"], named["owner"], named["consumer"])
 
     def promote(self) -> bool:
         """Queue scheduled jobs that are due, and ring; True when there may be more.
@@ -131,6 +138,11 @@ class Maintenance:
         while (changed := self._change_found("find_claims_of", change, owner=owner)).rows:
             self._ringer.ring_each(changed.queues)
             recovered += len(changed.rows)
+            for job_id, queue, _, deliveries, had_begun in changed.rows:
+                if _is_spent(deliveries, had_begun, max_deliveries):
+                    self._observer.tell(JobDead(job_id, _reason(max_deliveries), owner))
+                else:
+                    self._observer.tell(JobRecovered(job_id, queue, deliveries, owner))
         return recovered
 
     def _recover(self, owner: str, max_deliveries: int, script: Script, rows: Rows) -> list[str]:
@@ -138,14 +150,14 @@ class Maintenance:
         buried: list[int] = []
         ended_keys: list[str] = []
         for job_id, _, order_key, deliveries, had_begun in rows:
-            if had_begun and max_deliveries and deliveries >= max_deliveries:
+            if _is_spent(deliveries, had_begun, max_deliveries):
                 buried.append(job_id)
                 ended_keys += [] if order_key is None else [order_key]
             else:
                 pause = pause_after(deliveries) if had_begun else 0.0
                 returned.setdefault(pause, []).append(job_id)
         if buried:
-            reason = f"Its worker died {in_each_delivery(max_deliveries)} (max_deliveries)."
+            reason = _reason(max_deliveries)
             script.add(self._sql["bury_these"], ids=buried, owner=owner, reason=reason)
         for seconds, ids in returned.items():
             script.add(self._sql["recover"], ids=ids, owner=owner, seconds=seconds)
@@ -236,3 +248,12 @@ class Maintenance:
         script.add("COMMIT")
         script.run()
         return unblocked
+
+
+def _is_spent(deliveries: int, had_begun: object, max_deliveries: int) -> bool:
+    """Whether a job of a dead consumer has begun too often to go back to its queue."""
+    return bool(had_begun and max_deliveries and deliveries >= max_deliveries)
+
+
+def _reason(max_deliveries: int) -> str:
+    return f"Its worker died {in_each_delivery(max_deliveries)} (max_deliveries)."

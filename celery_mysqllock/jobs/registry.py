@@ -45,13 +45,13 @@ class Registry:
         """Replace the consumer's queues."""
         self._change("set_queues", identity, queues=_written(queues))
 
-    def remove(self, identity: str) -> None:
-        """Remove a consumer that has ended."""
-        self._change("remove", identity)
+    def remove(self, identity: str) -> bool:
+        """Remove a consumer that has ended; False when it was not on the list."""
+        return bool(self._change("remove", identity))
 
-    def _change(self, statement: str, identity: str, **values: Any) -> None:  # noqa: ANN401 - SQL values
+    def _change(self, statement: str, identity: str, **values: Any) -> int:  # noqa: ANN401 - SQL values
         parameters = {"identity": identity, **values}
-        retried(lambda: self._session.execute(self._sql[statement], parameters))
+        return retried(lambda: self._session.execute(self._sql[statement], parameters))
 
 
 def _written(queues: Iterable[str]) -> str:

@@ -9,8 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import ConnectionLost, Interrupted, MySQLLockError
-from celery_mysqllock.jobs.counted import counted
 from celery_mysqllock.jobs.ephemeral import EphemeralQueues
+from celery_mysqllock.jobs.events import (
+    BecameSweeper,
+    ConsumerDied,
+    QueuePaused,
+    QueueResumed,
+    Unobserved,
+)
 from celery_mysqllock.jobs.registry import Registry
 from celery_mysqllock.jobs.repeated import RepeatedWarnings
 from celery_mysqllock.jobs.retry import hasty
@@ -20,6 +26,7 @@ from celery_mysqllock.mysql import free_among
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from celery_mysqllock.jobs.events import Observer
     from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.mysql import Session
     from celery_mysqllock.settings import BrokerSettings
@@ -37,15 +44,26 @@ class Sweeper:
     Args:
         settings: The broker's settings.
         names: The names of the table's locks.
+        observer: Is told what happens to jobs, consumers and queues.
     """
 
-    def __init__(self, settings: BrokerSettings, names: LockNames) -> None:
+    def __init__(
+        self, settings: BrokerSettings, names: LockNames, observer: Observer | None = None
+    ) -> None:
         self._settings = settings
         self._names = names
+        self._observer = observer or Unobserved()
+        # None until it is known which are
+        self._paused_queues: set[str] | None = None
         self._suspected_since: dict[str, float] = {}
         self._next_tidying = 0.0
         self._gaps_after = ""
         self._warnings = RepeatedWarnings(logger)
+
+    def begin(self, identity: str) -> None:
+        """That consumer has become the sweeper."""
+        self._paused_queues = None
+        self._observer.tell(BecameSweeper(identity))
 
     def step(self, session: Session, identity: str) -> None:
         """Do one round, then sleep until the next or until something is due.
@@ -66,6 +84,7 @@ class Sweeper:
             self._settings.table,
             names=self._names,
             claim_method=self._settings.claim_method,
+            observer=self._observer,
         )
         with hasty():
             until = self._round(session, jobs, identity)
@@ -79,6 +98,7 @@ class Sweeper:
             seen = jobs.maintenance.survey()
         # a program that only INSERTs does not ring
         self._try("ring for what is ready", partial(jobs.ringer.ring_each, seen.ready_queues))
+        self._tell_paused(seen.paused_queues)
         others = (seen.owners | seen.consumers) - {identity}
         until_free = self._take_back(session, jobs, others)
         if time.monotonic() >= self._next_tidying:
@@ -88,6 +108,14 @@ class Sweeper:
         # this awake.
         until_due = math.inf if seen.is_due else seen.until_due
         return min(self._settings.polling_interval, until_due, until_free)
+
+    def _tell_paused(self, paused: set[str]) -> None:
+        before = paused if self._paused_queues is None else self._paused_queues
+        for queue in sorted(paused - before):
+            self._observer.tell(QueuePaused(queue))
+        for queue in sorted(before - paused):
+            self._observer.tell(QueueResumed(queue))
+        self._paused_queues = paused
 
     def _promote(self, jobs: JobTable) -> None:
         while jobs.maintenance.promote():
@@ -140,13 +168,11 @@ class Sweeper:
         self, jobs: JobTable, queues: EphemeralQueues, registry: Registry, owner: str
     ) -> None:
         """Give back what a dead consumer had, and take it off the list."""
-        released = jobs.maintenance.recover_claims_of(owner, self._settings.max_deliveries)
-        if released:
-            logger.warning(
-                "Consumer %r is dead; %s returned to the queue.", owner, counted(released, "job")
-            )
+        recovered = jobs.maintenance.recover_claims_of(owner, self._settings.max_deliveries)
         queues.leave_those_of(owner)
-        registry.remove(owner)
+        # another round may follow, for rows that are locked in this one
+        if registry.remove(owner) or recovered:
+            self._observer.tell(ConsumerDied(owner, recovered))
 
     def _tidy(self, session: Session, jobs: JobTable) -> None:
         queues = EphemeralQueues(session, self._settings.table, names=self._names)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from celery_mysqllock.jobs.claim_strategies import strategy_for
 from celery_mysqllock.jobs.claims import Claims
 from celery_mysqllock.jobs.ephemeral import table_names
+from celery_mysqllock.jobs.events import Unobserved
 from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.maintenance import Maintenance
 from celery_mysqllock.jobs.ordering import Ordering
@@ -18,6 +19,7 @@ from celery_mysqllock.mysql import Statements
 from celery_mysqllock.settings import check_identifier
 
 if TYPE_CHECKING:
+    from celery_mysqllock.jobs.events import Observer
     from celery_mysqllock.jobs.throughput import Throughput
     from celery_mysqllock.mysql import Session
 
@@ -33,6 +35,7 @@ class JobTable:
         retains: Whether acked jobs stay as finished.
         legacy_lock: The lock round which older programs take jobs, None where there are none.
         throughput: Counts the jobs that end; shared by all that claim for one owner.
+        observer: Is told what happens to jobs.
 
     Attributes:
         name: The table's name.
@@ -58,7 +61,9 @@ class JobTable:
         retains: bool = False,
         legacy_lock: str | None = None,
         throughput: Throughput | None = None,
+        observer: Observer | None = None,
     ) -> None:
+        observer = observer or Unobserved()
         sql = job_statements(table)
         names = LockNames.of(session, table) if names is None else names
         strategy = strategy_for(claim_method, session.server, sql)
@@ -80,9 +85,15 @@ class JobTable:
             retains=retains,
             legacy_lock=legacy_lock,
             throughput=throughput,
+            observer=observer,
         )
         self.maintenance = Maintenance(
-            session, sql, names, ordering=self.ordering, can_skip_locked=can_skip_locked
+            session,
+            sql,
+            names,
+            ordering=self.ordering,
+            can_skip_locked=can_skip_locked,
+            observer=observer,
         )
 
 

@@ -10,8 +10,8 @@ from celery.exceptions import Reject, Retry
 from celery.utils.log import get_logger
 
 from celery_mysqllock.exceptions import MySQLLockError, OtherInstanceError
+from celery_mysqllock.signals import lock_conflict
 from celery_mysqllock.tasks.informing import only_informing
-from celery_mysqllock.tasks.signals import lock_conflict
 
 if TYPE_CHECKING:
     from celery import Task

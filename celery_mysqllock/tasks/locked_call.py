@@ -10,10 +10,10 @@ from celery.utils.threads import get_ident
 
 from celery_mysqllock.app import lock_settings
 from celery_mysqllock.exceptions import LockLost, LockNotOwned, MySQLLockError
+from celery_mysqllock.signals import lock_acquired, lock_released
 from celery_mysqllock.tasks.conflict import Conflict, handle_conflict
 from celery_mysqllock.tasks.informing import only_informing
 from celery_mysqllock.tasks.loss import LossHandler
-from celery_mysqllock.tasks.signals import lock_acquired, lock_released
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from celery.utils.log import get_logger
 
 from celery_mysqllock.exceptions import LockLost
+from celery_mysqllock.signals import lock_lost
 from celery_mysqllock.tasks.informing import only_informing
 from celery_mysqllock.tasks.interrupt import interrupt_here
-from celery_mysqllock.tasks.signals import lock_lost
 
 if TYPE_CHECKING:
     from celery import Task

@@ -1,7 +1,7 @@
 """Keeps one message, or one remote control command, from ending a worker.
 
-Celery's loop calls its strategies, its pool and what a command has asked for without catching
-errors. An error that one message provokes there ends the process, and the message goes to the next.
+Celery's loop calls its strategies, its pool and the effects of commands without catching errors. An
+error that one message provokes there ends the process, and the next worker gets the message.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The pools whose tasks run in the worker's own process, beside its main thread.
-_SHARED = tuple(f"celery.concurrency.{name}" for name in ("thread", "gevent", "eventlet"))
-# The connection is gone, which Celery has to see; or the process is in trouble, not the message.
-_NOT_OF_THE_MESSAGE = (*Transport.connection_errors, MemoryError)
+# The pools whose tasks run in threads or greenlets of the worker's own process.
+_IN_PROCESS = tuple(f"celery.concurrency.{name}" for name in ("thread", "gevent", "eventlet"))
+# Errors that Celery has to see: the connection is gone, or the process is out of memory.
+_PASSED_ON = (*Transport.connection_errors, MemoryError)
 
 
 def install(_controller: Any) -> None:
     """Guard the places at which a message or a command can provoke an error."""
-    replace(BasePool, "start", _guarded_start)
-    replace(Consumer, "create_task_handler", _guarded_handlers)
-    replace(WorkController, "_process_task", _guarded_handing)
-    replace(Request, "on_failure", _guarded_end)
-    replace(Request, "on_success", _guarded_end)
-    replace(Request, "on_timeout", _guarded_end)
-    replace(Mingle, "send_hello", _guarded_hello)
-    replace(Consumer, "add_task_queue", _guarded_command)
-    replace(Consumer, "cancel_task_queue", _guarded_command)
+    replace(BasePool, "start", _reporting_any_end)
+    replace(Consumer, "create_task_handler", _burying_unhandled)
+    replace(WorkController, "_process_task", _burying_unaccepted)
+    replace(Request, "on_failure", _burying_unended)
+    replace(Request, "on_success", _burying_unended)
+    replace(Request, "on_timeout", _burying_unended)
+    replace(Mingle, "send_hello", _ignoring_bad_replies)
+    replace(Consumer, "add_task_queue", _refusing_bad_queues)
+    replace(Consumer, "cancel_task_queue", _refusing_bad_queues)
 
 
-def _guarded_handlers(create: Callable[..., Any]) -> Callable[..., Any]:
-    """What makes the handlers of messages: each keeps a message as dead that breaks it."""
+def _burying_unhandled(create: Callable[..., Any]) -> Callable[..., Any]:
+    """Have the handlers of messages keep a message as dead that they fail on."""
 
-    def create_guarded(consumer: Any, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+    def create_burying(consumer: Any, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         handle = create(consumer, *args, **kwargs)
 
         @functools.wraps(handle)
@@ -63,7 +63,7 @@ def _guarded_handlers(create: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 _check_old(message)
                 handle(message)
-            except _NOT_OF_THE_MESSAGE:
+            except _PASSED_ON:
                 raise
             except Exception as error:
                 if not _bury(message, "Celery's worker cannot take the message", error):
@@ -71,16 +71,20 @@ def _guarded_handlers(create: Callable[..., Any]) -> Callable[..., Any]:
 
         return handle_or_bury
 
-    return create_guarded
+    return create_burying
 
 
 def _check_old(message: Any) -> None:
-    """Refuse a message of Celery's protocol 1, whose body holds all, when it is no task's."""
+    """Refuse a message of Celery's protocol 1, all of which is in its body, if it is no task's.
+
+    Raises:
+        InvalidJob: The worker would fail on it.
+    """
     if not isinstance(message, Delivery) or "task" in message.headers:
         return
     try:
         body = message.payload
-    except Exception:  # noqa: BLE001 - whatever the body is; Celery says so
+    except Exception:  # noqa: BLE001 - whatever the body is; Celery reports it
         return
     if isinstance(body, dict) and "task" in body:
         check_task(body, _has_no_id)
@@ -91,13 +95,13 @@ def _has_no_id() -> str:
     raise InvalidJob("The message has no id.")
 
 
-def _guarded_handing(process: Callable[..., Any]) -> Callable[..., Any]:
-    """What hands a task to the pool: one that cannot be handed over is dead."""
+def _burying_unaccepted(process: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep a message as dead whose task the pool does not take."""
 
     def process_or_bury(worker: Any, request: Any) -> None:
         try:
             process(worker, request)
-        except _NOT_OF_THE_MESSAGE:
+        except _PASSED_ON:
             raise
         except Exception as error:
             if request.acknowledged:
@@ -109,52 +113,52 @@ def _guarded_handing(process: Callable[..., Any]) -> Callable[..., Any]:
     return process_or_bury
 
 
-def _guarded_start(start: Callable[..., Any]) -> Callable[..., Any]:
-    """What starts a pool: one of threads or greenlets is to tell the end of whatever it runs.
+def _reporting_any_end(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a pool of threads or greenlets report the end of everything that it runs.
 
-    Its target is Celery's tracer. An error out of it, a SystemExit of the task or one of its own,
-    is swallowed by the thread, and the request would stay unsettled, its place in the window taken.
+    It runs Celery's tracer. Where that raises, a ``SystemExit`` of the task for example, the thread
+    swallows the error: the message would stay unsettled, and keep its place in the window.
     """
 
-    def start_guarded(pool: Any) -> None:
-        if type(pool).__module__ in _SHARED:
-            # before the first task: Celery takes the method from the pool once
+    def start_reporting(pool: Any) -> None:
+        if type(pool).__module__ in _IN_PROCESS:
+            # before the first task, as Celery asks the pool for its method once
             apply_async = pool.apply_async
             pool.apply_async = lambda target, *args, **kwargs: apply_async(
-                _caught(target), *args, **kwargs
+                _returning_errors(target), *args, **kwargs
             )
         start(pool)
 
-    return start_guarded
+    return start_reporting
 
 
-def _caught(target: Callable[..., Any]) -> Callable[..., Any]:
+def _returning_errors(target: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(target)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return target(*args, **kwargs)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - all of them
-            # as the tracer tells a failure: it failed, with this, after so many seconds
-            return True, _told(error), 0.0
+            # as the tracer reports a failure: whether it failed, the error, and the seconds
+            return True, _failure_of(error), 0.0
 
     return run
 
 
-def _told(error: BaseException) -> ExceptionInfo:
-    """What Celery's request takes for the failure of a task whose end nobody was told of."""
+def _failure_of(error: BaseException) -> ExceptionInfo:
+    """The failure that Celery's request gets for a task that the tracer did not report."""
     try:
         raise WorkerLostError(f"The task has ended with {error!r}.") from error  # noqa: TRY301
     except WorkerLostError:
         return ExceptionInfo()
 
 
-def _guarded_end(end: Callable[..., Any]) -> Callable[..., Any]:
-    """What ends a task that failed: an error in it would leave the message unsettled for good."""
+def _burying_unended(end: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep a message as dead when ending its task fails: it would stay unsettled for good."""
 
     def end_or_bury(request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return end(request, *args, **kwargs)
-        except _NOT_OF_THE_MESSAGE:
+        except _PASSED_ON:
             raise
         except Exception as error:
             if not request.acknowledged:
@@ -165,7 +169,7 @@ def _guarded_end(end: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _forget(worker: Any, request: Any) -> None:
-    """Free what Celery holds for a request that its pool has never got."""
+    """Free what Celery keeps for a request that its pool did not take."""
     task_ready(request)
     if worker.pool_putlocks and worker.pool_cls.uses_semaphore and hasattr(worker, "semaphore"):
         worker.semaphore.release()
@@ -175,13 +179,13 @@ def _forget(worker: Any, request: Any) -> None:
             result.discard()
 
 
-def _guarded_hello(ask: Callable[..., Any]) -> Callable[..., Any]:
-    """What asks other workers at the start, and must not end by what is taken for their replies."""
+def _ignoring_bad_replies(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a worker that starts go on without the replies of others that it cannot read."""
 
     def ask_or_do_without(mingle: Any, consumer: Any) -> Any:
         try:
             return ask(mingle, consumer)
-        except _NOT_OF_THE_MESSAGE:
+        except _PASSED_ON:
             raise
         except Exception:
             logger.exception("mingle: the replies of other workers cannot be read")
@@ -190,17 +194,20 @@ def _guarded_hello(ask: Callable[..., Any]) -> Callable[..., Any]:
     return ask_or_do_without
 
 
-def _guarded_command(run: Callable[..., Any]) -> Callable[..., Any]:
-    """What a remote control command has asked for, run later by the loop."""
+def _refusing_bad_queues(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse a queue that a command asks for and that cannot be consumed from.
+
+    The loop runs this later than the command, so its sender gets no answer of it.
+    """
 
     def run_or_refuse(consumer: Any, queue: Any, *args: Any, **kwargs: Any) -> None:
         try:
             _check_names(queue, *args)
             run(consumer, queue, *args, **kwargs)
-        except _NOT_OF_THE_MESSAGE:
+        except _PASSED_ON:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the command's arguments provoke
-            logger.error(  # noqa: TRY400 - a traceback of Celery's would tell the user nothing
+        except Exception as error:  # noqa: BLE001 - whatever the arguments provoke
+            logger.error(  # noqa: TRY400 - a traceback of Celery's does not help
                 "%s of the queue %s: %s: %.1000s",
                 run.__name__,
                 shown(queue),
@@ -208,7 +215,7 @@ def _guarded_command(run: Callable[..., Any]) -> Callable[..., Any]:
                 fitting(str(error)),
             )
             if isinstance(queue, str):
-                # it would be declared again with the next connection, and end the worker then
+                # with the next connection it would be declared again, and end the worker
                 consumer.app.amqp.queues.deselect(queue)
                 consumer.task_consumer.cancel_by_queue(queue)
 
@@ -216,7 +223,11 @@ def _guarded_command(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check_names(queue: object, *others: object) -> None:
-    """Do nothing when a queue and what it is bound to have names that a server can compare."""
+    """Do nothing if a server can compare the names of the queue and of what it is bound to.
+
+    Raises:
+        SettingsError: It cannot.
+    """
     for name in (queue, *(one for one in others if one is not None)):
         if not is_text(QUEUE_NAME_LIMIT)(name):
             raise SettingsError(
@@ -226,18 +237,15 @@ def _check_names(queue: object, *others: object) -> None:
 
 
 def _bury(message: Any, what: str, error: Exception) -> bool:
-    """Keep a message as dead that has provoked an error; False when it is none of ours."""
+    """Keep a message as dead that has provoked an error; False when it is another transport's."""
     if not isinstance(message, Delivery) or not isinstance(message.channel, Channel):
         return False
-    is_told = isinstance(error, InvalidJob)
-    reason = fitting(str(error) if is_told else f"{what}: {_kind(error)}: {error}")
-    logger.error(
-        "Job %s breaks the worker's code and is kept as dead. %.1000s",
-        message.delivery_tag,
-        reason,
-        exc_info=None if is_told else error,
-    )
-    message.bury(reason)
+    if isinstance(error, InvalidJob):
+        reason = str(error)
+    else:
+        reason = f"{what}: {_kind(error)}: {error}"
+        logger.error("The worker's code fails on job %s", message.delivery_tag, exc_info=error)
+    message.bury(fitting(reason))
     return True
 
 

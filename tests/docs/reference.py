@@ -13,12 +13,13 @@ from celery_mysqllock import (
     MySQLLock,
     SingleInstanceTask,
     exceptions,
+    signals,
     single_instance,
     transaction,
 )
 from celery_mysqllock.locks import Holder, Lock, MemoryLock, Process
 from celery_mysqllock.settings import BeatSettings, BrokerSettings, LockSettings
-from celery_mysqllock.tasks import current_lock, lock_for, signals
+from celery_mysqllock.tasks import current_lock, lock_for
 from celery_mysqllock.tasks.options import LockOptions
 from tests.docs.docstring import inline, items, markdown
 from tests.worker.internals import PRIVATE, READ_IN, REPLACED, UNDOCUMENTED
@@ -186,7 +187,7 @@ def _tree(kind: type[exceptions.MySQLLockError], depth: int) -> Iterator[str]:
 
 def _signals() -> Iterator[str]:
     yield markdown(signals.__doc__)
-    yield "Import them from `celery_mysqllock.tasks`."
+    yield "Import them from `celery_mysqllock.signals`."
     source = inspect.getsource(signals)
     for comment, name in re.findall(r"((?:^#: .*\n)+)^(\w+) = Signal\(", source, re.MULTILINE):
         arguments = ", ".join(f"`{argument}`" for argument in sorted(_arguments(name)))

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from celery_mysqllock import OtherInstanceError
-from celery_mysqllock.tasks import signals
+from celery_mysqllock import OtherInstanceError, signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
