@@ -198,7 +198,7 @@ class Campaign:
 
     def _patient_session(self) -> Session:
         """A session that waits for the end of the statements in which consumers sleep."""
-        session = Session(Address.parse(self._server.url), patience=_PATIENCE).open()
+        session = Session(Address.parse(self._server.url), read_timeout=_PATIENCE).open()
         session.execute("SET SESSION lock_wait_timeout = %s", (_PATIENCE,))
         return session
 

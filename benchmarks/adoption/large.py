@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with (
         DevServer(choose(options.server), _OPTIONS) as server,
         Session(Address.parse(server.url)) as session,
-        session.waiting(3600),
+        session.extend_timeout(3600),
     ):
         session.execute(f"SET GLOBAL {_REDO[session.server.kind]} = {2**31}")
         with console.status("filling the table"):
@@ -102,7 +102,7 @@ def _migrate(session: Session, url: str) -> tuple[float, list[float]]:
     is_over = threading.Event()
 
     def insert() -> None:
-        with Session(Address.parse(url), patience=3600) as other:
+        with Session(Address.parse(url), read_timeout=3600) as other:
             while not is_over.wait(0.01):
                 began = time.monotonic()
                 other.execute("INSERT INTO jobs (message) VALUES (%s)", (_MESSAGE,))

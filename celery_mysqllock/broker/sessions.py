@@ -86,9 +86,9 @@ class Sessions:
         self._throughput = Throughput()
         self._closed = False
         self._locks = False
-        self._patience = answer_time(settings.session_timeout)
+        self._read_timeout = answer_time(settings.session_timeout)
         self.main = Session(
-            address, idle_timeout=_MAIN_IDLE, patience=self._patience, renews=True
+            address, idle_timeout=_MAIN_IDLE, read_timeout=self._read_timeout, renews=True
         ).open()
         try:
             self._check_server()
@@ -247,7 +247,7 @@ class Sessions:
 
     def _new_session(self) -> Session:
         timeout = self.settings.session_timeout
-        return Session(self.address, idle_timeout=timeout, patience=self._patience)
+        return Session(self.address, idle_timeout=timeout, read_timeout=self._read_timeout)
 
     def _open_table(self) -> tuple[Session, JobTable]:
         session = self._new_session().open()

@@ -114,12 +114,11 @@ class Deployment:
             raise SettingsError(_NOWHERE)
         return lock_settings(self.app)
 
-    def open_session(self, *, patience: float | None = None) -> Session:
+    def open_session(self, *, read_timeout: float | None = None) -> Session:
         """Open a session with the first server of the job table that answers.
 
         Args:
-            patience: Seconds to wait for an answer before the connection counts as lost; None for
-                the default of sessions.
+            read_timeout: As for ``Session``; None for its default.
 
         Raises:
             CannotConnect: No server answers.
@@ -127,7 +126,9 @@ class Deployment:
         """
         return open_first(
             [
-                Session(address) if patience is None else Session(address, patience=patience)
+                Session(address)
+                if read_timeout is None
+                else Session(address, read_timeout=read_timeout)
                 for address in self.addresses
             ]
         )

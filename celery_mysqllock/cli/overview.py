@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql import Address
 
 # Seconds without an answer after which a server counts as lost.
-_PATIENCE = 10.0
+_READ_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,14 @@ class OverviewReader:
 
     def _open(self) -> Session:
         if self._jobs is None or not self._jobs.is_open:
-            self._jobs = self._deployment.open_session(patience=_PATIENCE)
+            self._jobs = self._deployment.open_session(read_timeout=_READ_TIMEOUT)
             Migrations(self._jobs, self._deployment.settings.table).check()
         address = lock_address(self._deployment.locks)
         if address is not None and (self._locks is None or not self._locks.is_open):
             shared = address == self._jobs.address
-            self._locks = self._jobs if shared else Session(address, patience=_PATIENCE).open()
+            self._locks = (
+                self._jobs if shared else Session(address, read_timeout=_READ_TIMEOUT).open()
+            )
         return self._jobs
 
 

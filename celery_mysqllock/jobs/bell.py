@@ -134,7 +134,7 @@ class Bell:
             # one of the two is gone already, most likely
             pass
         finally:
-            self._session.hang_up()
+            self._session.shutdown()
 
     def listen(self, wanted: Wanted, waker: Session) -> None:
         """Wake the consumer from now on when something comes that it wants.
@@ -167,7 +167,7 @@ class Bell:
 
     def _end(self, error: ConnectionLost) -> None:
         # The server frees the bells: publishers ring another consumer.
-        self._session.hang_up()
+        self._session.shutdown()
         if not self._stopped:
             self._on_error(error)
 
@@ -208,7 +208,7 @@ class Bell:
             # One statement: between two, a KILL QUERY would be lost; in a script of two it leaves
             # the client waiting for the second answer (MariaDB 10.11, MySQL 9.7). An interrupted
             # SLEEP gives 1, or an error.
-            with self._session.waiting(_SLEEP):
+            with self._session.extend_timeout(_SLEEP):
                 slept = self._session.value(
                     f"SELECT IF({work}, {_NOT_AT_ALL}, SLEEP(%s))", [*values, _SLEEP]
                 )

@@ -79,8 +79,10 @@ class Liveness:
         name: str | None = None,
     ) -> None:
         self.identity = uuid.uuid4().hex
-        self._patience = answer_time(session_timeout)
-        self._session = Session(address, idle_timeout=session_timeout, patience=self._patience)
+        self._read_timeout = answer_time(session_timeout)
+        self._session = Session(
+            address, idle_timeout=session_timeout, read_timeout=self._read_timeout
+        )
         self._names = names
         self._sweeper = sweeper
         self._on_lost = on_lost
@@ -152,7 +154,7 @@ class Liveness:
             # then the sweeper does it
             pass
         finally:
-            self._session.hang_up()
+            self._session.shutdown()
 
     @property
     def is_alive(self) -> bool:
@@ -173,7 +175,7 @@ class Liveness:
 
     def _crash(self, error: BaseException) -> None:
         # The server frees the lock: what this consumer has claimed goes back to the queue.
-        self._session.hang_up()
+        self._session.shutdown()
         self._on_lost(ConnectionLost(f"The consumer has ended with an error: {error!r}"))
 
     def _keep_companion(self) -> None:
@@ -191,7 +193,7 @@ class Liveness:
             session = Session(
                 self._session.address,
                 idle_timeout=self._session.idle_timeout,
-                patience=self._patience,
+                read_timeout=self._read_timeout,
             )
             self._session = session
             try:

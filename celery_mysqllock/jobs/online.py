@@ -28,7 +28,7 @@ _PART = 2000
 @contextmanager
 def changing(session: Session) -> Iterator[None]:
     """Let the block's statements take a day, but wait for open transactions no longer than 15 s."""
-    with session.waiting(_LONGEST):
+    with session.extend_timeout(_LONGEST):
         session.execute("SET SESSION lock_wait_timeout = %s", (_PATIENCE,))
         yield
 

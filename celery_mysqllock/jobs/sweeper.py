@@ -136,7 +136,7 @@ class Sweeper:
 
     def _rest(self, session: Session, seconds: float) -> None:
         try:
-            with session.waiting(seconds):
+            with session.extend_timeout(seconds):
                 session.query("SELECT SLEEP(%s)", (seconds,))
         except Interrupted:
             return

@@ -152,7 +152,7 @@ class Semaphore:
             seconds = deadline.slice(_LOOK)
             sent, slot = now(), None
             try:
-                with session.waiting(seconds):
+                with session.extend_timeout(seconds):
                     slot = session.number(self._sql.as_first, *order, *order, order[0], seconds)
             except Interrupted:
                 pass  # woken: look again

@@ -104,7 +104,7 @@ class MySQLLock(Lock):
                 return self._take_with(session, pool, deadline, kept)
             except ConnectionLost:
                 # It had ended in the pool. Nothing is held, so another one may be tried.
-                if is_new or time.monotonic() - took > self._endpoint.patience:
+                if is_new or time.monotonic() - took > self._endpoint.read_timeout:
                     raise
 
     def _take_with(

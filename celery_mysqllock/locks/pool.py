@@ -41,7 +41,7 @@ class Endpoint:
     allow_multi_primary: bool = False
 
     @property
-    def patience(self) -> float:
+    def read_timeout(self) -> float:
         """Seconds in which the server has to answer a statement that does not wait.
 
         So far below ``session_timeout`` that a holder, which asks at a third of it, knows of a loss
@@ -58,7 +58,7 @@ class Endpoint:
         session = Session(
             self.address,
             idle_timeout=self.session_timeout,
-            patience=self.patience,
+            read_timeout=self.read_timeout,
             # the pool asks one that rested, and KeepAlive one that holds a lock
             rest=None,
         ).open()

@@ -95,7 +95,7 @@ class SessionHold(Hold):
             if self._holds_it() or self._holds_it():
                 self._alive_at = max(sent, self._alive_at)
             elif self.lose("the server says that this session does not hold it"):
-                self.session.hang_up()
+                self.session.shutdown()
         self.raise_if_lost()
 
     def _holds_it(self) -> bool:
@@ -147,7 +147,7 @@ class SessionHold(Hold):
         except BaseException as error:
             # For example a time limit. The driver closes a connection whose answer was not read.
             self.lose(f"{type(error).__name__} interrupted a question to the server")
-            self.session.hang_up()
+            self.session.shutdown()
             raise
 
     def _gone(self, error: ConnectionLost) -> None:
@@ -190,7 +190,7 @@ class SessionHold(Hold):
     def drop(self) -> None:
         """As in ``Hold``: the session ends, and with it all that it holds."""
         self._over = True
-        self.session.hang_up()
+        self.session.shutdown()
 
     # -- for KeepAlive ----------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class SessionHold(Hold):
 
     def _ask(self, sql: str | None) -> bool:
         at = now()
-        patience = self._pool.endpoint.patience
+        read_timeout = self._pool.endpoint.read_timeout
         with self._mutex:
             if self.is_over:
                 return False
@@ -257,7 +257,7 @@ class SessionHold(Hold):
             else:
                 self._asked_at = at
                 late = at >= self._alive_at + self._timeout
-                self._answer_due = at + (min(patience, _LAST_CHANCE) if late else patience)
+                self._answer_due = at + (min(read_timeout, _LAST_CHANCE) if late else read_timeout)
                 return True
         self._gone(lost)
         return False
@@ -265,11 +265,11 @@ class SessionHold(Hold):
     def give_up(self, reason: str) -> None:
         """As in ``KeptAlive``."""
         self.lose(reason)
-        self.session.hang_up()
+        self.session.shutdown()
         if self._asked_at is not None:
             self.hear()  # fails by now, and lets go of the session
 
     def _no_answer(self, at: float) -> None:
         self.lose(f"the server has not answered for {at - self._alive_at:.1f} s")
-        self.session.hang_up()
+        self.session.shutdown()
         self.hear()

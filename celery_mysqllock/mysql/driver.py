@@ -120,12 +120,12 @@ def close_socket(connection: Connection) -> None:
         connection._force_close()  # type: ignore[attr-defined]
     except RuntimeError:
         # another greenlet of this thread reads from it, which holds its buffer
-        hang_up(connection)
+        shutdown(connection)
         connection._sock = None  # type: ignore[attr-defined]
         connection._rfile = None  # type: ignore[attr-defined]
 
 
-def forget(connection: Connection) -> None:
+def detach_after_fork(connection: Connection) -> None:
     """Close a forked child's copy of the socket; the parent's connection is not touched.
 
     PyMySQL's own close would wait for ever if another thread of the parent was reading at the
@@ -140,7 +140,7 @@ def forget(connection: Connection) -> None:
             os.close(number)
 
 
-def hang_up(connection: Connection) -> None:
+def shutdown(connection: Connection) -> None:
     """End the connection under a thread that waits for an answer; that thread gets an error."""
     sock = getattr(connection, "_sock", None)
     if sock is not None:
@@ -169,21 +169,21 @@ def connect(options: Mapping[str, Any], timeout: float) -> Connection:
     )
 
 
-def set_patience(connection: Connection, seconds: float) -> None:
-    """Set how many seconds an answer, or the sending of a statement, may take from now on."""
+def set_timeout(connection: Connection, seconds: float) -> None:
+    """Set the seconds that an answer, or sending a statement, may take from now on."""
     connection._read_timeout = seconds  # type: ignore[attr-defined]
     connection._write_timeout = seconds  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
-def patience(connection: Connection, seconds: float) -> Iterator[None]:
-    """Set the same for the block."""
+def timeout(connection: Connection, seconds: float) -> Iterator[None]:
+    """Set them for the block."""
     before: float = connection._read_timeout  # type: ignore[attr-defined]
-    set_patience(connection, seconds)
+    set_timeout(connection, seconds)
     try:
         yield
     finally:
-        set_patience(connection, before)
+        set_timeout(connection, before)
 
 
 def encoded(connection: Connection, sql: str, values: object) -> bytes:

@@ -109,7 +109,7 @@ def get_lock(session: Session, name: str, wait: float) -> bool:
         ConnectionLost: The session has ended.
     """
     seconds = max(0, math.ceil(wait))
-    with session.waiting(seconds):
+    with session.extend_timeout(seconds):
         answer = session.number("SELECT GET_LOCK(%s, %s)", name, seconds)
     if answer is None:
         raise LockError(

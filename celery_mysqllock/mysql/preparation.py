@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql.server import Server
 
 #: Seconds that a statement waits for a row, and for a table that another session alters or locks.
-#: Both are shorter than ``Session.patience``, so that the server's error names the cause.
+#: Both are shorter than ``Session.read_timeout``, so that the server's error names the cause.
 ROW_LOCK_WAIT, TABLE_LOCK_WAIT = 3, 5
 
 # Gap locks of the default REPEATABLE READ would make consumers wait for each other.

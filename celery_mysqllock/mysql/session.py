@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 # Seconds for the answer to a statement that does not wait: more than the lock waits that a session
 # sets, and few enough to notice a network that has gone silent.
-_PATIENCE = 15.0
+_READ_TIMEOUT = 15.0
 # Seconds without a statement after which a session is pinged before it is used: a device on the way
 # may have dropped the connection.
 _REST = 10.0
 # Seconds for the answer to that ping.
-_SIGN_OF_LIFE = 5.0
+_PING_TIMEOUT = 5.0
 # MySQL's own default. A server may have a few seconds, for clients that forget to log out.
 _IDLE_TIMEOUT = 28_800
 
@@ -51,11 +51,11 @@ class Session:
         address: Where to log in.
         idle_timeout: Whole seconds after which the server ends the session when it hears nothing
             (``wait_timeout``); 8 hours, whatever the server's own is.
-        patience: Seconds for an answer, 15, after which the connection counts as lost. ``waiting``
-            is for statements that wait themselves.
-        rest: Seconds without a statement, 10, after which the server is pinged before the next one;
-            None for never. It has ``patience`` or 5 seconds to answer: a device on the way may have
-            dropped the connection.
+        read_timeout: Seconds for an answer, 15 by default, after which the connection counts as
+            lost; ``extend_timeout`` is for statements that wait on the server.
+        rest: Seconds without a statement, 10 by default, after which the server is pinged before
+            the next one; None for never. It has ``read_timeout`` or 5 seconds to answer: a device
+            on the way may have dropped the connection.
         renews: Whether the session is opened again when there is no answer: for one that holds no
             lock and no transaction while it rests.
     """
@@ -65,13 +65,13 @@ class Session:
         address: Address,
         *,
         idle_timeout: int = _IDLE_TIMEOUT,
-        patience: float = _PATIENCE,
+        read_timeout: float = _READ_TIMEOUT,
         rest: float | None = _REST,
         renews: bool = False,
     ) -> None:
         self.address = address
         self.idle_timeout = idle_timeout
-        self.patience = patience
+        self.read_timeout = read_timeout
         self._rest = rest
         self._renews = renews
         self._heard_at = 0.0
@@ -99,7 +99,7 @@ class Session:
         _open_sessions.add(self)
         try:
             self._facts = login.prepare(connection, self.address, self.idle_timeout)
-            driver.set_patience(connection, self.patience)
+            driver.set_timeout(connection, self.read_timeout)
         except DatabaseError as error:
             self.close()
             raise login.worth_another_attempt(error) from error
@@ -124,21 +124,21 @@ class Session:
                 # It is gone already, which is the purpose of close().
                 driver.close_socket(connection)
 
-    def hang_up(self) -> None:
+    def shutdown(self) -> None:
         """End the session at once. A thread that is using it gets ``ConnectionLost``.
 
         ``close`` is for the thread that uses the session itself.
         """
         connection = self._connection
         if connection is not None:
-            driver.hang_up(connection)
+            driver.shutdown(connection)
         if self._mutex.acquire(blocking=False):
             try:
                 self.close()
             finally:
                 self._mutex.release()
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """Close a forked child's copy of the socket; the session goes on in the parent.
 
         An open copy of the parent's socket would keep its locks alive.
@@ -147,7 +147,7 @@ class Session:
         self._mutex = threading.RLock()
         _open_sessions.discard(self)
         if connection is not None:
-            driver.forget(connection)
+            driver.detach_after_fork(connection)
 
     def __enter__(self) -> Self:
         return self if self.is_open else self.open()
@@ -339,9 +339,9 @@ class Session:
             self._mutex.release()
 
     @contextmanager
-    def waiting(self, seconds: float) -> Iterator[None]:
-        """Give the block's statements so many seconds more than ``patience``."""
-        with self._mutex, driver.patience(self._usable(), self.patience + seconds):
+    def extend_timeout(self, seconds: float) -> Iterator[None]:
+        """Allow the block's statements ``seconds`` more than ``read_timeout``."""
+        with self._mutex, driver.timeout(self._usable(), self.read_timeout + seconds):
             yield
 
     @contextmanager
@@ -406,7 +406,7 @@ class Session:
         """The connection if it answers a ping; or a new one, if the session renews itself."""
         self._heard_at = time.monotonic()
         try:
-            with driver.patience(connection, min(self.patience, _SIGN_OF_LIFE)):
+            with driver.timeout(connection, min(self.read_timeout, _PING_TIMEOUT)):
                 connection.ping(reconnect=False)
         except DRIVER_ERRORS as error:
             failed = self._failed(error)
@@ -424,7 +424,7 @@ _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 def _drop_inherited() -> None:
     for session in list(_open_sessions):
-        session.abandon()
+        session.detach_after_fork()
 
 
 os.register_at_fork(after_in_child=_drop_inherited)

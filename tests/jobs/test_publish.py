@@ -64,7 +64,7 @@ class Sleeper:
     def end(self) -> None:
         """Wake it, if nobody has."""
         self._thread.join(0 if not self.was_rung else 10)
-        self._session.hang_up()
+        self._session.shutdown()
         self._thread.join(10)
 
 

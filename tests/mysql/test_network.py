@@ -90,7 +90,7 @@ def test_nonsense_in_the_middle_of_a_session_is_its_loss(
     with Session(address) as session:
         # a busy disk may take longer for it than the other session is patient
         session.execute("CREATE TABLE t (id INT)")
-    with Session(replace(address, connect_timeout=5.0), patience=0.5) as session:
+    with Session(replace(address, connect_timeout=5.0), read_timeout=0.5) as session:
         network.answer(says)
         with pytest.raises(ConnectionLost):
             ask(session)
@@ -98,7 +98,7 @@ def test_nonsense_in_the_middle_of_a_session_is_its_loss(
 
 
 def test_a_session_that_rested_is_asked_before_it_is_used(network: Network) -> None:
-    with Session(Address.parse(network.url), patience=600, rest=0.01) as session:
+    with Session(Address.parse(network.url), read_timeout=600, rest=0.01) as session:
         session.execute("CREATE TABLE t (id INT)")
         network.forget()
         threading.Event().wait(0.02)  # the rest
@@ -138,7 +138,7 @@ def test_a_session_that_is_used_all_the_time_is_not_asked(url: str) -> None:
 
 
 def test_closing_a_session_that_nobody_answers_does_not_wait(network: Network) -> None:
-    session = Session(Address.parse(network.url), patience=600).open()
+    session = Session(Address.parse(network.url), read_timeout=600).open()
     network.cut()
     session.close()
     assert not session.is_open

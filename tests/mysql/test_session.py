@@ -174,19 +174,19 @@ def test_a_ping_keeps_a_session(address: Address, other: Session) -> None:
 
 
 def test_no_answer_in_time_is_a_lost_connection(address: Address) -> None:
-    with Session(address, patience=1) as session:
+    with Session(address, read_timeout=1) as session:
         with pytest.raises(ConnectionLost):
             session.query("SELECT SLEEP(30)")
         assert not session.is_open
 
 
 def test_a_statement_that_is_to_take_long_may(address: Address) -> None:
-    with Session(address, patience=1) as session:
-        with session.waiting(5):
+    with Session(address, read_timeout=1) as session:
+        with session.extend_timeout(5):
             session.query("SELECT SLEEP(1.5)")
         with pytest.raises(ConnectionLost):
             session.query("SELECT SLEEP(30)")
-        with pytest.raises(ConnectionLost), session.waiting(5):
+        with pytest.raises(ConnectionLost), session.extend_timeout(5):
             session.query("SELECT 1")
 
 
@@ -259,7 +259,7 @@ def test_hanging_up_ends_another_threads_wait(session: Session, other: Session, 
             == "Query"
         )
     )
-    session.hang_up()
+    session.shutdown()
     thread.join(10)
     assert not thread.is_alive()
     assert len(errors) == 1
@@ -268,7 +268,7 @@ def test_hanging_up_ends_another_threads_wait(session: Session, other: Session, 
 
 def test_hanging_up_an_idle_session_closes_it(session: Session, other: Session, name: str) -> None:
     assert get_lock(session, name, 0)
-    session.hang_up()
+    session.shutdown()
     assert not session.is_open
     eventually(lambda: used_by(other, name) is None)
 

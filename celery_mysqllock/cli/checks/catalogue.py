@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     Check = Callable[[Target], Iterator[Finding]]
 
 _statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
-_PATIENCE = 20.0  # seconds for an answer
+_READ_TIMEOUT = 20.0  # seconds for an answer
 
 _OF_ANY: dict[str, Check] = {
     "server": check_server,
@@ -90,7 +90,7 @@ def examine(
         allow_multi_primary: Whether the user accepts one of several primaries.
         role: The role of the user that logs in, one of ``ROLES``.
     """
-    session = Session(address, patience=_PATIENCE)
+    session = Session(address, read_timeout=_READ_TIMEOUT)
     try:
         session.open()
     except MySQLLockError as error:
