@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from celery.utils.log import get_logger
+
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
     Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+logger = get_logger(__name__)
 
 
 def replace(owner: type, name: str, wrap: Wrap) -> None:
@@ -18,20 +22,19 @@ def replace(owner: type, name: str, wrap: Wrap) -> None:
         owner: The class.
         name: The method's name.
         wrap: Makes the new method of the old one.
-
-    Raises:
-        AttributeError: This release of Celery has no such method.
     """
-    setattr(owner, name, _wrapped(getattr(owner, name), wrap))
+    if (inner := getattr(owner, name, None)) is None:
+        _warn(f"{owner.__module__}.{owner.__qualname__}.{name}")
+    else:
+        setattr(owner, name, _wrapped(inner, wrap))
 
 
 def replace_item(functions: MutableMapping[str, Any], name: str, wrap: Wrap) -> None:
-    """Replace a function of a table in the same way.
-
-    Raises:
-        KeyError: This release of Celery has no such function.
-    """
-    functions[name] = _wrapped(functions[name], wrap)
+    """Replace a remote control command in the same way."""
+    if (inner := functions.get(name)) is None:
+        _warn(f"the command {name!r}")
+    else:
+        functions[name] = _wrapped(inner, wrap)
 
 
 def _wrapped(inner: Any, wrap: Wrap) -> Any:
@@ -41,3 +44,11 @@ def _wrapped(inner: Any, wrap: Wrap) -> Any:
     outer: Any = functools.wraps(inner)(wrap(inner))
     outer.wrapped_by = (*wraps, wrap)
     return outer
+
+
+def _warn(name: str) -> None:
+    logger.warning(
+        "This release of Celery does not have %s. The page 'Internals' of celery-mysqllock's "
+        "documentation says what the worker lacks without it.",
+        name,
+    )
