@@ -56,6 +56,11 @@ def replaced_names() -> dict[str, set[str]]:
     return _by_room({file: set(_assigned(tree, _imports(tree))) for file, tree in _trees()})
 
 
+def imported_modules() -> dict[str, set[str]]:
+    """The modules of the libraries that names are imported from, by the package's rooms."""
+    return _by_room({file: set(_imports(tree).values()) for file, tree in _trees()})
+
+
 def _by_room(names: Mapping[str, set[str]]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for file, those in names.items():

@@ -20,7 +20,7 @@ from celery.worker.consumer import tasks
 from celery.worker.control import Panel
 
 from tests.worker.internals import PRIVATE, READ_IN, REPLACED, UNDOCUMENTED, Internal
-from tests.worker.scan import PACKAGE, private_names, replaced_names
+from tests.worker.scan import PACKAGE, imported_modules, private_names, replaced_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,6 +105,12 @@ def test_an_undocumented_name_is_used_where_the_list_says(internal: Internal) ->
         path = PACKAGE / room
         files = path.glob("*.py") if path.is_dir() else [path]
         assert any(re.search(rf"\b{internal.last}\b", file.read_text("utf-8")) for file in files)
+
+
+def test_only_the_room_worker_imports_celerys_worker() -> None:
+    for room, modules in imported_modules().items():
+        insides = {name for name in modules if re.match(r"celery\.(worker|concurrency)\b", name)}
+        assert bool(insides) == (room == "worker"), (room, insides)
 
 
 def _by_room(listed: Iterable[Internal]) -> dict[str, set[str]]:
