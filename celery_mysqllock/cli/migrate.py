@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from celery_mysqllock.jobs import Migrations, Widening
-from celery_mysqllock.jobs.migrate import Step
+from celery_mysqllock.jobs.online import Step
 from celery_mysqllock.mysql import Session
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.exceptions import TableMismatch
-from celery_mysqllock.jobs.online import in_parts
+from celery_mysqllock.jobs.online import Step
 from celery_mysqllock.jobs.schema import ORIGINAL, TableComment
 from celery_mysqllock.mysql import Statements
 
@@ -50,45 +50,31 @@ class Adoption:
                 "broker_transport_options = {'table': ...}, or rename or change this one."
             )
 
-    def steps(self) -> list[str]:
+    def steps(self) -> Iterator[Step]:
+        """What is left to do."""
+        if names := self._names():
+            notice = (
+                f"{self._session.server} can change the type of message only by a copy of the "
+                "table; INSERTs wait until it is made."
+            )
+            statements = tuple(self._sql[name] for name in names)
+            yield Step("adoption", statements, notice if "copy" in names else "")
+
+    def _names(self) -> list[str]:
         """The names in migrate.sql of the statements that the table still needs, in order."""
         (_, _, row_format, comment), columns = self._describe(), self._columns()
-        steps = [] if TableComment.parse(comment) else ["take_over"]
+        names = [] if TableComment.parse(comment) else ["take_over"]
         if row_format.lower() in _SHORT_KEYS:
-            steps.append("lengthen_keys")
+            names.append("lengthen_keys")
         if str(columns["job_status"][3]).strip("'") != "0":
-            steps.append("queue_by_default")
+            names.append("queue_by_default")
         kind, charset = columns["message"][:2]
         if kind != "json" and (kind, charset) != ("longtext", "utf8mb4"):
             if not self._session.server.has_expression_defaults:
-                return [*steps, "copy"]
-            steps += [] if "message_wide" in columns else ["add_wide"]
-            steps += ["fill_new", "fill_old", "swap"]
-        return steps
-
-    def statement(self, step: str) -> str:
-        """The step's statement, to be shown."""
-        return self._sql[step]
-
-    def notice(self, steps: list[str]) -> str:
-        """What the user should know before, empty for nothing."""
-        if "copy" not in steps:
-            return ""
-        return (
-            f"{self._session.server} can change the type of message only by a copy of the table; "
-            "INSERTs wait until it is made."
-        )
-
-    def take(self, step: str) -> None:
-        """Run one of the steps.
-
-        Raises:
-            TransientError: Other transactions kept the table, or a row, locked.
-        """
-        if step == "fill_old":
-            in_parts(self._session, self._sql, self._sql[step])
-        else:
-            self._session.execute(self._sql[step])
+                return [*names, "copy"]
+            names += [] if "message_wide" in columns else ["add_wide"]
+            names += ["fill_new", "fill_old", "swap"]
+        return names
 
     def _describe(self) -> tuple[str, str, str, str]:
         ((kind, engine, row_format, comment),) = self._session.query(

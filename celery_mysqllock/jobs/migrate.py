@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import (
@@ -20,7 +18,7 @@ from celery_mysqllock.jobs.adoption import Adoption
 from celery_mysqllock.jobs.counted import counted
 from celery_mysqllock.jobs.ephemeral import table_names
 from celery_mysqllock.jobs.lock_names import LockNames
-from celery_mysqllock.jobs.online import changing, persist
+from celery_mysqllock.jobs.online import Step, changing, execute
 from celery_mysqllock.jobs.schema import (
     NEWEST,
     OLDEST,
@@ -42,26 +40,6 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:@-]{1,100}")
 _OF_ADMINISTRATOR = "the SYSTEM_USER privilege"
 _PROCEDURE_COMMENT = re.compile(r"^ *COMMENT '(.+)'$", re.MULTILINE)
 _WAIT = 60
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a migration.
-
-    Attributes:
-        name: What it does: ``procedure``, ``create``, ``adoption``, ``upgrade`` or ``namespace``.
-        statements: Its statements.
-        notice: What the user should know before, empty for nothing.
-    """
-
-    name: str
-    statements: tuple[str, ...]
-    notice: str = ""
-
-    @property
-    def sql(self) -> str:
-        """The statements, to be shown."""
-        return "\n\n".join(f"{statement};" for statement in self.statements)
 
 
 class Migrations:
@@ -129,24 +107,20 @@ class Migrations:
             TableMismatch: The table is no job table, or too old to be upgraded.
         """
         found = self._look()
-        if found is None:
-            comment = TableComment(NEWEST, self._own_namespace)
-            return [*self._procedure_step(), Step("create", tuple(self._lacking(comment)))]
-        if found.version > NEWEST:
+        if found is not None and found.version > NEWEST:
             return []
         steps = [*self._procedure_step()]
-        if found.version == UNFINISHED:
-            steps += self._adoption_step()
-            comment = TableComment(NEWEST, self._own_namespace)
-            return [*steps, Step("upgrade", tuple(self._lacking(comment)))]
-        if found.version < OLDEST:
+        own = TableComment(NEWEST, self._own_namespace)
+        if found is None:
+            steps.append(self._step("create", own))
+        elif found.version == UNFINISHED:
+            steps += [*self._adoption.steps(), self._step("upgrade", own)]
+        elif found.version < OLDEST:
             raise self._mismatch(found.version)
-        if found.version < NEWEST:
-            comment = TableComment(NEWEST, found.namespace)
-            steps.append(Step("upgrade", tuple(self._lacking(comment))))
-        if self._renames and self._is_of_another(found):
-            comment = TableComment(NEWEST, self._own_namespace)
-            steps.append(Step("namespace", (self._finish(comment),)))
+        elif found.version < NEWEST:
+            steps.append(self._step("upgrade", TableComment(NEWEST, found.namespace)))
+        if found is not None and self._renames and self._is_of_another(found):
+            steps.append(Step("namespace", (self._finish(own),)))
         return steps
 
     def _procedure_step(self) -> Iterator[Step]:
@@ -159,13 +133,11 @@ class Migrations:
             drop = f"DROP PROCEDURE IF EXISTS `{self._procedure}`"
             yield Step("procedure", (drop, create))
 
-    def _adoption_step(self) -> Iterator[Step]:
-        if names := self._adoption.steps():
-            statements = tuple(self._adoption.statement(name) for name in names)
-            yield Step("adoption", statements, self._adoption.notice(names))
+    def _step(self, name: str, comment: TableComment) -> Step:
+        return Step(name, tuple(self._missing(comment)))
 
-    def _lacking(self, comment: TableComment) -> Iterator[str]:
-        """What of schema.sql is to be done, the new comment last."""
+    def _missing(self, comment: TableComment) -> Iterator[str]:
+        """The statements of schema.sql that are to be run, the one with the new comment last."""
         for name in self._schema:
             statement = self._schema[name]
             if name == "finish":
@@ -205,7 +177,11 @@ class Migrations:
             if any(step.name == "namespace" for step in pending):
                 self._check_unused()
             for step in pending:
-                self._take(step)
+                if step.name == "procedure":
+                    self._make_procedure(*step.statements)
+                    continue
+                for statement in step.statements:
+                    execute(self._session, self._sql, statement, self._table)
             return pending
 
     @contextmanager
@@ -218,16 +194,6 @@ class Migrations:
             yield
         finally:
             release_lock(self._session, name)
-
-    def _take(self, step: Step) -> None:
-        if step.name == "procedure":
-            self._make_procedure(*step.statements)
-        elif step.name == "adoption":
-            for name in self._adoption.steps():
-                persist(partial(self._adoption.take, name), self._table)
-        else:
-            for statement in step.statements:
-                persist(partial(self._session.execute, statement), self._table)
 
     def _make_procedure(self, drop: str, create: str) -> None:
         """Make it, before anything else: what the user may not do shows when nothing is changed."""
@@ -265,7 +231,8 @@ class Migrations:
         return f"sha256:{hashlib.sha256(self._namespace.encode()).hexdigest()}"
 
     def _is_of_another(self, found: TableComment) -> bool:
-        return self._namespace is not None and found.namespace != self._own_namespace
+        is_known = self._namespace is not None and found.version >= OLDEST
+        return is_known and found.namespace != self._own_namespace
 
     def _check_unused(self) -> None:
         locks = [self._names.consumer(row[0]) for row in self._session.query(self._sql["users"])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from celery_mysqllock.exceptions import AlreadyDone, TransientError
 from celery_mysqllock.jobs.retry import retried
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from celery_mysqllock.mysql import Session, Statements
 
@@ -25,6 +26,26 @@ _LONGEST = 86_400.0
 _PART = 2000
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step of a migration.
+
+    Attributes:
+        name: What it does, such as ``create`` or ``upgrade``.
+        statements: Its statements.
+        notice: What the user should know before, empty for nothing.
+    """
+
+    name: str
+    statements: tuple[str, ...]
+    notice: str = ""
+
+    @property
+    def sql(self) -> str:
+        """The statements, to be shown."""
+        return "\n\n".join(f"{statement};" for statement in self.statements)
+
+
 @contextmanager
 def changing(session: Session) -> Iterator[None]:
     """Let the block's statements take a day, but wait for open transactions no longer than 15 s."""
@@ -33,34 +54,27 @@ def changing(session: Session) -> Iterator[None]:
         yield
 
 
-def in_parts(session: Session, sql: Statements, statement: str) -> None:
-    """Run a statement on the job table's rows part by part, so that no row is locked for long.
+def execute(session: Session, sql: Statements, statement: str, table: str) -> None:
+    """Run a statement, up to five times while other transactions keep it from the table.
+
+    One that changes the rows with ids from ``%(first)s`` to ``%(last)s`` runs part by part, so that
+    no row is locked for long. It may have been done before, by a run that was killed.
 
     Args:
         session: An open session.
         sql: The statements of migrate.sql.
-        statement: A change of the rows with ids from ``%(first)s`` to ``%(last)s``.
-    """
-    ((first, end),) = session.query(sql["ids"])
-    while first is not None and first <= end:
-        last = session.value(sql["end_of_part"], {"first": first, "limit": _PART})
-        if last is None:
-            return
-        retried(partial(session.execute, statement, {"first": first, "last": last}))
-        first = last + 1
-
-
-def persist(statement: Callable[[], object], table: str) -> None:
-    """Run a statement, up to five times while other transactions keep it from the table.
-
-    It may have been done before, by a run that was killed.
+        statement: The statement.
+        table: The job table's name.
 
     Raises:
         TransientError: The table was in use each time, for longer than a minute.
     """
     for left in reversed(range(_ATTEMPTS)):
         try:
-            statement()
+            if "%(first)s" in statement:
+                _in_parts(session, sql, statement)
+            else:
+                session.execute(statement)
         except AlreadyDone:
             return
         except TransientError as error:
@@ -74,3 +88,13 @@ def persist(statement: Callable[[], object], table: str) -> None:
             ) from error
         else:
             return
+
+
+def _in_parts(session: Session, sql: Statements, statement: str) -> None:
+    ((first, end),) = session.query(sql["ids"])
+    while first is not None and first <= end:
+        last = session.value(sql["end_of_part"], {"first": first, "limit": _PART})
+        if last is None:
+            return
+        retried(partial(session.execute, statement, {"first": first, "last": last}))
+        first = last + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, TransientError
-from celery_mysqllock.jobs.online import changing, in_parts, persist
+from celery_mysqllock.jobs.online import changing, execute
 from celery_mysqllock.mysql import Statements
 from celery_mysqllock.settings import check_identifier
 
@@ -58,20 +58,19 @@ class Widening:
             if self._type() != _WIDE:
                 rows = self._session.query(self._sql["describe_columns"], {"table": self._table})
                 names = [f"`{name}`" for name, _ in rows]
-                self._persist("make")
-                self._persist("widen")
+                self._execute("make")
+                self._execute("widen")
                 self._follow(names)
-                copy = self._sql["copy_old"].replace("%(columns)s", ", ".join(names))
-                in_parts(self._session, self._sql, copy)
-                self._persist("exchange")
-            self._persist("drop_narrow")
+                self._execute("copy_old", columns=", ".join(names))
+                self._execute("exchange")
+            self._execute("drop_narrow")
 
     def _follow(self, names: list[str]) -> None:
         """Have the second table follow the first from now on."""
         columns, values = ", ".join(names), ", ".join(f"NEW.{name}" for name in names)
         try:
             for step in ("on_insert", "on_update", "on_delete"):
-                self._persist(step, columns=columns, values=values)
+                self._execute(step, columns=columns, values=values)
         except (MissingPrivilege, TransientError):
             raise
         except DatabaseError as error:
@@ -83,11 +82,11 @@ class Widening:
                 f"AUTO_INCREMENT. ({error})"
             ) from error
 
-    def _persist(self, step: str, **texts: str) -> None:
+    def _execute(self, step: str, **texts: str) -> None:
         sql = self._sql[step]
         for name, text in texts.items():
             sql = sql.replace(f"%({name})s", text)
-        persist(lambda: self._session.execute(sql), self._table)
+        execute(self._session, self._sql, sql, self._table)
 
     def _type(self, suffix: str = "") -> str | None:
         named = {"table": f"{self._table}{suffix}"}

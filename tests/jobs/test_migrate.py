@@ -17,7 +17,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celery_mysqllock.jobs.migrate import Step
+    from celery_mysqllock.jobs.online import Step
     from devserver import DevServer
 
 ORIGINAL = """CREATE TABLE jobs (
