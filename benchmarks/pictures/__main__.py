@@ -91,7 +91,7 @@ def _photograph(programs: Programs, deployment: Deployment, folder: Path) -> Non
     web = programs.start("web", *arguments, MYSQLLOCK_WEB_TOKEN=token)
     programs.until(lambda: "http://" in web.log, "the page is served", 60)
     url = web.log.split()[-1]
-    with deployment.session() as session:
+    with deployment.open_session() as session:
         # the paths of this machine say nothing about a shop
         values = (sys.prefix, "/srv/shop/.venv", str(_ROOT), "/srv/shop")
         session.execute("UPDATE jobs SET reason = REPLACE(REPLACE(reason, %s, %s), %s, %s)", values)

@@ -1,4 +1,4 @@
-"""What an application's configuration says of its broker and its locks, the same to all who ask."""
+"""What an application's configuration says of its broker and its locks, with one answer for all."""
 
 from __future__ import annotations
 

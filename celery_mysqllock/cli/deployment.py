@@ -122,7 +122,7 @@ class Deployment:
 
         Raises:
             CannotConnect: No server answers.
-            LoginRefused, UnknownDatabase, MissingPrivilege: The server says no.
+            LoginRefused, UnknownDatabase, MissingPrivilege: A server refuses the login.
         """
         return open_first(
             [
@@ -134,26 +134,20 @@ class Deployment:
         )
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
-        """A session for the block; errors as in ``open_session``."""
-        with self.open_session() as session:
-            yield session
-
-    @contextmanager
     def inspection(self) -> Iterator[Inspection]:
-        """Read the job table, on a session of its own; errors as in ``session``.
+        """Read the job table, on a session of its own; errors as in ``open_session``.
 
         Raises:
             TableMissing, TableMismatch: There is no job table of this release's shape.
         """
-        with self.session() as session:
+        with self.open_session() as session:
             Migrations(session, self.settings.table).check()
             yield Inspection(session, self.settings.table)
 
     @contextmanager
     def control(self) -> Iterator[Control]:
         """Change jobs and queues, on a session of its own; errors as in ``inspection``."""
-        with self.session() as session:
+        with self.open_session() as session:
             Migrations(session, self.settings.table).check()
             yield Control(session, self.settings.table)
 

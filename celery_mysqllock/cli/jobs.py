@@ -16,6 +16,7 @@ from celery_mysqllock.cli.tables import (
     print_json,
     print_table,
     records,
+    report,
     since,
     time_of,
 )
@@ -201,10 +202,7 @@ def _row_ids(inspection: Inspection, one: str) -> list[int]:
 
 
 def _report(what: str, done: int, ids: tuple[str, ...], *, as_json: bool) -> None:
-    if as_json:
-        print_json({what: done})
-    else:
-        click.echo(f"{counted(done, 'job')} {what}.")
+    report(f"{counted(done, 'job')} {what}.", {what: done}, as_json=as_json)
     if done < len(ids):
         raise click.ClickException(
             f"{len(ids) - done} of {len(ids)} could not be {what}; see 'mysqllock jobs show ID'."

@@ -13,6 +13,7 @@ from celery_mysqllock.cli.tables import (
     print_json,
     print_table,
     records,
+    report,
     since,
     span,
 )
@@ -107,10 +108,7 @@ def purge(deployment: Deployment, *, queue: str, yes: bool, as_json: bool) -> No
         click.confirm(f"Delete all jobs that wait in {queue}?", abort=True, err=True)
     with deployment.control() as control:
         purged = control.purge(queue)
-    if as_json:
-        print_json({"purged": purged})
-    else:
-        echo(f"{queue}: {purged} purged.")
+    report(f"{queue}: {purged} purged.", {"purged": purged}, as_json=as_json)
 
 
 @queues.command()
@@ -122,10 +120,7 @@ def move(deployment: Deployment, *, queue: str, to: str, as_json: bool) -> None:
     """Move all ready, scheduled and waiting jobs of a queue to another one."""
     with deployment.control() as control:
         moved = control.move_queue(queue, to)
-    if as_json:
-        print_json({"moved": moved})
-    else:
-        echo(f"{queue}: {moved} moved to {to}.")
+    report(f"{queue}: {moved} moved to {to}.", {"moved": moved}, as_json=as_json)
 
 
 @queues.command()

@@ -157,5 +157,5 @@ def _take(lock: MySQLLock, wait: float | None) -> int:
 
 def _holder_of(lock: MySQLLock) -> str:
     with suppress(DatabaseError):
-        return str(lock.holder() or "somebody who has just released it")
-    return "somebody else"
+        return str(lock.holder() or "a session that has just released it")
+    return "another session"

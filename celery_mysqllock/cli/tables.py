@@ -26,6 +26,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
+def report(text: str, content: object, *, as_json: bool) -> None:
+    """Print the outcome of a command: a text for people, or JSON for programs."""
+    if as_json:
+        print_json(content)
+    else:
+        echo(text)
+
+
 def print_json(content: object) -> None:
     """Print JSON; dataclasses become objects, times ISO 8601 in UTC."""
     click.echo(visible_json(json.dumps(content, default=_plain, ensure_ascii=False, indent=2)))

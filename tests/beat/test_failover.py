@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from celery_mysqllock.beat import scheduler as beat_scheduler
 from celery_mysqllock.jobs import Migrations
 from celery_mysqllock.mysql import Address, Session
 from devserver import DevServer
-from tests.beat.conftest import Sent
+from tests.beat.conftest import InProcess, Sent
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -63,6 +64,22 @@ def test_the_beat_goes_on_at_the_next_server_and_comes_back_when_that_one_is_kil
     second.kill()
     pair.await_ticks(0)
     assert beat.process.poll() is None
+
+
+@pytest.mark.parametrize("urls", ["{own}", "{own};{nowhere}", "{nowhere};{own}"])
+def test_the_tables_are_checked_once_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+    session: Session,
+    scheduler: Callable[..., InProcess],
+    urls: str,
+) -> None:
+    checked: list[int] = []
+    monkeypatch.setattr(
+        beat_scheduler, "check_schedule", lambda session, _: checked.append(session.address.port)
+    )
+    nowhere = "mysql://user:password@127.0.0.1:1/nowhere"
+    scheduler(broker=urls.format(own=session.address.url(), nowhere=nowhere))
+    assert checked == [session.address.port]
 
 
 def test_a_list_whose_first_server_does_not_answer_is_gone_along_at_the_start(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.checks.check import Target, ok, problem, warning
+from celery_mysqllock.cli.checks.check import STATEMENTS, Target, ok, problem, warning
 from celery_mysqllock.cli.checks.connection import (
     check_clock,
     check_encryption,
@@ -33,7 +33,7 @@ from celery_mysqllock.cli.checks.variables import (
     check_timeouts,
 )
 from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError
-from celery_mysqllock.mysql import Session, Statements
+from celery_mysqllock.mysql import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     Check = Callable[[Target], Iterator[Finding]]
 
-_statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
 _READ_TIMEOUT = 20.0  # seconds for an answer
 
 _OF_ANY: dict[str, Check] = {
@@ -103,8 +102,8 @@ def examine(
             None if broker is None else broker.table,
             broker is not None and broker.create_table,
             allow_multi_primary,
-            dict(session.query(_statements["variables"])),
-            dict(session.query(_statements["status"])),
+            dict(session.query(STATEMENTS["variables"])),
+            dict(session.query(STATEMENTS["status"])),
             role,
         )
         for subject, check in (_OF_ANY if broker is None else _OF_ANY | _OF_JOBS).items():

@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from celery_mysqllock.mysql import Statements
+
 if TYPE_CHECKING:
     from celery_mysqllock.mysql import Session
+
+#: The SQL of all checks.
+STATEMENTS = Statements("celery_mysqllock.cli.checks", "checks.sql")
 
 
 @dataclass(frozen=True)

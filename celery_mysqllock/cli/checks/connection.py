@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.checks.check import ok, problem, warning
-from celery_mysqllock.mysql import Statements
+from celery_mysqllock.cli.checks.check import STATEMENTS, ok, problem, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from celery_mysqllock.cli.checks.check import Finding, Target
     from celery_mysqllock.mysql import Address
 
-_statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
 _PROXIES = ("proxysql", "maxscale", "mysqlrouter", "mysql router", "vitess")
 _TRIES = 5
 _SKEW = 2.0  # seconds
@@ -41,7 +39,7 @@ def check_server(target: Target) -> Iterator[Finding]:
 def check_encryption(target: Target) -> Iterator[Finding]:
     """TLS, as this connection uses it."""
     address = target.session.address
-    ((_, cipher),) = target.session.query(_statements["encryption"]) or [("", "")]
+    ((_, cipher),) = target.session.query(STATEMENTS["encryption"]) or [("", "")]
     mode = address.effective_tls.mode
     if not cipher and _is_local(address):
         yield ok("encryption", "none, and none needed: the server is on this machine.")
@@ -69,7 +67,7 @@ def _is_local(address: Address) -> bool:
 def check_clock(target: Target) -> Iterator[Finding]:
     """The difference between the clocks of client and server."""
     before = time.time()
-    server = float(target.session.value(_statements["clock"]))
+    server = float(target.session.value(STATEMENTS["clock"]))
     after = time.time()
     skew = server - (before + after) / 2
     # the round trip limits the precision

@@ -5,16 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.checks.check import ok, problem, warning
+from celery_mysqllock.cli.checks.check import STATEMENTS, ok, problem, warning
 from celery_mysqllock.exceptions import DatabaseError
-from celery_mysqllock.mysql import Statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from celery_mysqllock.cli.checks.check import Finding, Target
 
-_statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
 _READ_ONLY = (
     *("read_only", "super_read_only", "innodb_read_only"),
     *("transaction_read_only", "tx_read_only"),
@@ -53,7 +51,7 @@ def _weak(target: Target) -> Iterator[Finding]:
 
 def check_isolation(target: Target) -> Iterator[Finding]:
     """Whether sessions get the isolation level that they set, and may write with it."""
-    levels = {level for _, level in target.session.query(_statements["isolation"])}
+    levels = {level for _, level in target.session.query(STATEMENTS["isolation"])}
     if levels != {"READ-COMMITTED"}:
         yield problem(
             "isolation",

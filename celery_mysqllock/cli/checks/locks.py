@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.checks.check import ok, problem, warning
+from celery_mysqllock.cli.checks.check import STATEMENTS, ok, problem, warning
 from celery_mysqllock.exceptions import (
     DatabaseError,
     Interrupted,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.cli.checks.check import Finding, Target
 
-_statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
 _SLEEP = 3  # seconds that a session sleeps if it is not woken
 _AGAIN = 0.2  # seconds until KILL QUERY is repeated, since it may have come too early
 _FREED = 5.0  # seconds within which the lock of a killed session must be free
@@ -179,7 +178,7 @@ def _is_beat(session: Session, names: LockNames, connection_id: int) -> bool:
 
 
 def _stranger(session: Session, name: str, connection_id: int, what: str) -> Finding:
-    seen = session.query(_statements["login_of"], {"id": connection_id})
+    seen = session.query(STATEMENTS["login_of"], {"id": connection_id})
     login = f", of {seen[0][0]} at {seen[0][1]}," if seen else ""
     return warning(
         "lock holders",

@@ -84,9 +84,9 @@ def _playing(session: Session, table: str, role: str) -> Finding:
 def _who(role: str) -> str:
     """The role in a sentence."""
     return {
-        "looking": "who looks",
-        "acting": "who acts",
-        "locking": "who takes locks",
+        "looking": "a user that looks",
+        "acting": "a user that acts",
+        "locking": "a user that takes locks",
         "unique-producer": "a producer of unique or ordered tasks",
     }.get(role, f"a {role}")
 
@@ -127,7 +127,7 @@ def _migrating(session: Session, table: str, granted: set[str]) -> Finding:
         # a user without rights on the procedure cannot see it
         if not Migrations(session, table, with_procedure=False).pending():
             return ok("migrate", f"{text} The job table is up to date, so nothing else needs it.")
-    return warning("migrate", text, "Run 'mysqllock migrate' as a user who may.")
+    return warning("migrate", text, "Run 'mysqllock migrate' as a user that may.")
 
 
 def granted_on(session: Session, database: str) -> set[str]:

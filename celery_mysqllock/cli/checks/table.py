@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.checks.check import ok, problem, warning
+from celery_mysqllock.cli.checks.check import STATEMENTS, ok, problem, warning
 from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege, TableMismatch, TableMissing
 from celery_mysqllock.jobs import Migrations, counted
 from celery_mysqllock.jobs.ephemeral import table_names
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.cli.checks.check import Finding, Target
 
-_statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
 _MUCH, _TOO_MUCH = 0.5, 0.95  # parts of the ids that may be used
 _LONG = 60  # seconds for which a transaction may be open
 
@@ -55,7 +54,7 @@ def check_sizes(target: Target) -> Iterator[Finding]:
     ):  # MySQL 8 caches estimates for a day; MariaDB has no such variable
         session.execute("SET SESSION information_schema_stats_expiry = 0")
     tables = [table, *table_names(table).values()]
-    for name, engine, rows, data, index in session.query(_statements["sizes"], {"tables": tables}):
+    for name, engine, rows, data, index in session.query(STATEMENTS["sizes"], {"tables": tables}):
         if engine not in ("InnoDB", None):  # None: a view
             text = f"{name} is kept by {engine}, which has no transactions."
             yield problem("engine", text, f"ALTER TABLE {name} ENGINE = InnoDB.")
@@ -102,7 +101,7 @@ def _size(number: float) -> str:
 def check_transactions(target: Target) -> Iterator[Finding]:
     """Whether an old snapshot is open, which slows claims down."""
     try:
-        seconds = target.session.value(_statements["oldest_transaction"])
+        seconds = target.session.value(STATEMENTS["oldest_transaction"])
     except MissingPrivilege:
         return
     if seconds is not None and seconds > _LONG:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.cli.checks.check import ok, problem, warning
-from celery_mysqllock.mysql import Statements, preparation
+from celery_mysqllock.cli.checks.check import STATEMENTS, ok, problem, warning
+from celery_mysqllock.mysql import preparation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from celery_mysqllock.cli.checks.check import Finding, Target
 
-_statements = Statements("celery_mysqllock.cli.checks", "checks.sql")
 _OFF, _ON = ("OFF", "0"), ("ON", "1")
 _NETWORK = ("net_read_timeout", "net_write_timeout")
 _SHORT = 10  # seconds
@@ -69,7 +68,7 @@ def check_packet(target: Target) -> Iterator[Finding]:
 def check_session(target: Target) -> Iterator[Finding]:
     """Whether our sessions have the variables that they set."""
     wanted = preparation.assignments(target.session.server)
-    found = dict(target.session.query(_statements["session_variables"], {"names": [*wanted]}))
+    found = dict(target.session.query(STATEMENTS["session_variables"], {"names": [*wanted]}))
     other = [
         f"{name}={found[name]} instead of {value}"
         for name, value in wanted.items()
