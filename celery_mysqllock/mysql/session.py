@@ -108,11 +108,6 @@ class Session:
             raise
         return self
 
-    def set_idle_timeout(self, seconds: int) -> None:
-        """Have the server end the session when it hears nothing for so many whole seconds."""
-        self.execute("SET SESSION wait_timeout = %s", (seconds,))
-        self.idle_timeout = seconds
-
     def close(self) -> None:
         """End the session; what it holds on the server is freed. Does nothing when closed."""
         connection, self._connection = self._connection, None

@@ -120,7 +120,7 @@ def _guard(site: Flask, access: Access) -> None:
         return None
 
     @site.after_request
-    def forbid(response: Response) -> Response:
+    def add_headers(response: Response) -> Response:
         for name, value in _HEADERS.items():
             response.headers[name] = value
         if request.endpoint == "static":
