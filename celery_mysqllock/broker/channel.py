@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from kombu.transport import virtual
 
     from celery_mysqllock.broker.dispatcher import Dispatcher, Item
-    from celery_mysqllock.broker.settler import Settler
     from celery_mysqllock.broker.topology import JobConnection
     from celery_mysqllock.broker.worker import Worker
-    from celery_mysqllock.jobs import ClaimedJob
+    from celery_mysqllock.jobs import ClaimedJob, Fetcher
 
 logger = get_logger(__name__)
 
@@ -367,7 +366,7 @@ class Channel(Topology):
     # -- settle -----------------------------------------------------------------------------------
 
     @property
-    def _settler(self) -> Settler:
+    def _settler(self) -> Fetcher | TableSettler:
         if self.inbox.fetcher is not None:
             return self.inbox.fetcher
         most = self.transport.settings.max_deliveries

@@ -124,7 +124,6 @@ class Dispatcher:
     """Owns the doorbell, the loop waker and the channels' inboxes of one transport."""
 
     def __init__(self) -> None:
-        self._sessions: Sessions | None = None
         self._bell: Bell | None = None
         self._waker = LoopWaker()
         self._inboxes: list[Inbox] = []
@@ -133,44 +132,22 @@ class Dispatcher:
         self._warnings = RepeatedWarnings(logger)
 
     def open(self, sessions: Sessions) -> None:
-        """Work with these sessions from now on."""
-        self._sessions, self._bell, self._error = sessions, None, None
-
-    @property
-    def sessions(self) -> Sessions:
-        """The sessions of the connection.
-
-        Raises:
-            ConnectionLost: The connection is closed.
-        """
-        if self._sessions is None:
-            raise ConnectionLost("The connection to the job table is not open.")
-        return self._sessions
+        """Work with these sessions from now on; to be called before anything but ``close``."""
+        self._sessions = sessions
+        self._bell = self._error = None
 
     def close(self) -> None:
-        """Stop the doorbell, leave the event loop, and log out."""
+        """Stop the doorbell, and leave the event loop."""
         self._waker.close()
-        if self._sessions is None:
-            return
-        try:
-            if self._bell is not None:
-                self._bell.stop(self._sessions.main)
-        finally:
-            self._sessions.close()
+        if self._bell is not None:
+            self._bell.stop(self._sessions.main)
 
     # -- whether the connection stands ------------------------------------------------------------
 
     @property
-    def is_open(self) -> bool:
-        """Whether kombu may go on with the sessions: it is never to replace a consumer unasked."""
-        sessions = self._sessions
-        return sessions is not None and (sessions.consumes or sessions.main.is_open)
-
-    @property
     def is_intact(self) -> bool:
         """Whether the sessions are open, as far as is known."""
-        sessions = self._sessions
-        return sessions is not None and sessions.main.is_open and self._error is None
+        return self._sessions.main.is_open and self._error is None
 
     def lose(self, error: MySQLLockError) -> None:
         """The liveness, the bell or another session of the connection is lost. From any thread."""
@@ -194,10 +171,10 @@ class Dispatcher:
             ConnectionLost: A session that it needs is gone.
             CannotConnect, LoginRefused: There is no session for it.
         """
-        identity = self.sessions.liveness.identity
+        identity = self._sessions.liveness.identity
         with self._mutex:
             if self._bell is None:
-                self._bell = self.sessions.open_bell(on_ring=self.ring, on_error=self.lose)
+                self._bell = self._sessions.open_bell(on_ring=self.ring, on_error=self.lose)
         self.check()
         return identity
 
@@ -214,14 +191,14 @@ class Dispatcher:
 
     def open_fetcher(self) -> Fetcher:
         """A fetcher whose jobs wake the consuming thread."""
-        return self.sessions.open_fetcher(self.identity, on_jobs=self.notify, on_drained=self.arm)
+        return self._sessions.open_fetcher(self.identity, on_jobs=self.notify, on_drained=self.arm)
 
     def show_queues(self, changed: Inbox, its_queues: Collection[str]) -> None:
         """Say on the list of consumers from which queues the channels take jobs."""
         others = [inbox.job_queues for inbox in list(self._inboxes) if inbox is not changed]
         with contextlib.suppress(DatabaseError):
             # for people only; a session that is lost is noticed elsewhere
-            self.sessions.liveness.show_queues(set(its_queues).union(*others), self.sessions.main)
+            self._sessions.liveness.show_queues(set(its_queues).union(*others), self._sessions.main)
 
     # -- the doorbell -----------------------------------------------------------------------------
 
@@ -232,7 +209,7 @@ class Dispatcher:
         wanted = [inbox.wanted for inbox in list(self._inboxes)]
         jobs = frozenset[str]().union(*(one.jobs for one in wanted))
         messages = frozenset[str]().union(*(one.messages for one in wanted))
-        self._bell.listen(Wanted(jobs, messages), self.sessions.main)
+        self._bell.listen(Wanted(jobs, messages), self._sessions.main)
 
     def ring(self, queues: frozenset[str]) -> None:
         """Something may have come to these queues. In the doorbell's thread."""
@@ -253,7 +230,7 @@ class Dispatcher:
             self.lose(error)
 
     def _fetch_ephemeral(self, inbox: Inbox, queues: frozenset[str]) -> None:
-        ephemeral, work = self.sessions.ephemeral, self.sessions.work
+        ephemeral, work = self._sessions.ephemeral, self._sessions.work
         for queue in work.with_messages(queues) if len(queues) > 1 else queues:
             while texts := ephemeral.take(queue):
                 if not inbox.receive(queue, [EphemeralMessage(queue, text) for text in texts]):
@@ -268,7 +245,7 @@ class Dispatcher:
 
     def _fetch_jobs(self, inbox: Inbox, queue: str) -> bool:
         """Claim jobs of a queue of control traffic whose consumer acknowledges nothing."""
-        claims, identity = self.sessions.jobs.claims, self.sessions.liveness.identity
+        claims, identity = self._sessions.jobs.claims, self._sessions.liveness.identity
         claimed = claims.claim(queue, _AT_ONCE, identity)
         if not inbox.receive(queue, claimed):
             for job in claimed:

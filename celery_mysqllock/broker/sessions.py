@@ -67,6 +67,7 @@ class Sessions:
         ephemeral: The ephemeral queues and the bindings through it.
         work: Which queues have something to take, through it.
         names: The names of the job table's locks.
+        source: Where the jobs come from: ``<database>.<table>``, as the server spells them.
     """
 
     def __init__(
@@ -93,7 +94,8 @@ class Sessions:
         try:
             self._check_server()
             self.names = LockNames.of(self.main, settings.table)
-            self._observer = SignalSender(self.names.qualified)
+            self.source = self.names.qualified
+            self._observer = SignalSender(self.source)
             self._check_table()
             self.jobs = self._job_table(self.main)
             self.jobs.publisher.check_writable()
@@ -166,11 +168,6 @@ class Sessions:
                     self.settings.polling_interval,
                     error,
                 )
-
-    @property
-    def source(self) -> str:
-        """Where the jobs come from: ``<database>.<table>``, as the server spells them."""
-        return self.names.qualified
 
     @property
     def routes(self) -> Routes:

@@ -1,8 +1,8 @@
-"""Settles claimed jobs: with the transactions of a fetcher, or at once where there is none."""
+"""Settles claimed jobs of a channel that has no fetcher."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from celery_mysqllock.jobs.job import Aside, given_back, worn_out
 
@@ -12,39 +12,8 @@ if TYPE_CHECKING:
     from celery_mysqllock.jobs.claims import Claims
 
 
-class Settler(Protocol):
-    """What becomes of a claimed job; ``jobs.Fetcher`` and ``TableSettler`` do it.
-
-    Each raises ConnectionLost when the connection is gone and the job went back.
-    """
-
-    def ack(self, job_id: int) -> None:
-        """The job is done."""
-
-    def release(self, job_id: int) -> None:
-        """The job goes back to its queue at once, and its delivery does not count."""
-
-    def requeue(self, job_id: int, why: Callable[[], str], *, deliveries: int) -> None:
-        """The job has failed and goes back, after a pause that grows; or is dead after too often.
-
-        Args:
-            job_id: The job's id.
-            why: Tells the reason for that, in the latter case.
-            deliveries: How often it has begun to run before, as far as its message tells.
-        """
-
-    def defer(self, job_id: int, seconds: float, *, is_unknown: bool = False) -> None:
-        """The job goes back to its queue after so many seconds; as in ``Aside``."""
-
-    def bury(self, job_id: int, reason: str) -> None:
-        """The job is dead, for this reason."""
-
-    def explain(self, job_id: int, reason: str) -> None:
-        """Give a job that was buried a better reason."""
-
-
 class TableSettler:
-    """Settles jobs that were claimed without a fetcher, each in a transaction of its own.
+    """Does what a ``Fetcher`` does with claimed jobs, each in a transaction of its own.
 
     Args:
         claims: Settles the jobs.
@@ -58,24 +27,33 @@ class TableSettler:
         self._max_deliveries = max_deliveries
 
     def ack(self, job_id: int) -> None:
-        """As in ``Settler``, like all that follow."""
+        """The job is done."""
         self._claims.ack([job_id], self._owner)
 
-    def release(self, job_id: int) -> None:  # noqa: D102
+    def release(self, job_id: int) -> None:
+        """The job goes back to its queue at once."""
         self.defer(job_id, 0.0)
 
-    def requeue(self, job_id: int, why: Callable[[], str], *, deliveries: int) -> None:  # noqa: D102
+    def requeue(self, job_id: int, why: Callable[[], str], *, deliveries: int = 0) -> None:
+        """The job has failed and goes back, after a pause that grows; or is dead after too often.
+
+        Args:
+            job_id: The job's id.
+            why: Tells the reason for that, in the latter case.
+            deliveries: How often it has begun to run before.
+        """
         aside = given_back(job_id, deliveries + 1, self._max_deliveries)
         if aside is None:
             self.bury(job_id, worn_out(self._max_deliveries, why()))
         else:
             self._claims.defer(aside, self._owner)
 
-    def defer(self, job_id: int, seconds: float, *, is_unknown: bool = False) -> None:  # noqa: D102
+    def defer(self, job_id: int, seconds: float, *, is_unknown: bool = False) -> None:
+        """The job goes back to its queue after so many seconds; as in ``Aside``."""
         self._claims.defer(Aside(job_id, seconds, is_unknown=is_unknown), self._owner)
 
-    def bury(self, job_id: int, reason: str) -> None:  # noqa: D102
+    def bury(self, job_id: int, reason: str) -> None:
+        """The job is dead, for this reason; or was, and this is a better reason."""
         self._claims.bury(job_id, self._owner, reason)
 
-    def explain(self, job_id: int, reason: str) -> None:  # noqa: D102
-        self.bury(job_id, reason)
+    explain = bury

@@ -87,6 +87,7 @@ class Transport(virtual.Transport):
         self.settings = read_broker_settings(client.transport_options)
         check_urls(client.alt)
         self.dispatcher = Dispatcher()
+        self._sessions: Sessions | None = None
 
     # -- connection -------------------------------------------------------------------------------
 
@@ -104,7 +105,7 @@ class Transport(virtual.Transport):
         address = address_of(self.client)
         place = (address, self.settings.table)
         try:
-            sessions = Sessions(address, self.settings, on_lost=self.dispatcher.lose)
+            self._sessions = Sessions(address, self.settings, on_lost=self.dispatcher.lose)
         except DatabaseError as error:
             if (node := this_node()) is not None:
                 node.end_if_asked()
@@ -114,7 +115,7 @@ class Transport(virtual.Transport):
                 raise CannotConnect(str(error)) from error
             raise
         _SEEN.add(place)
-        self.dispatcher.open(sessions)
+        self.dispatcher.open(self._sessions)
         connection: Transport = super().establish_connection()
         return connection
 
@@ -133,8 +134,12 @@ class Transport(virtual.Transport):
         return DRIVER_VERSION
 
     def verify_connection(self, connection: Transport) -> bool:  # noqa: ARG002 - kombu's signature
-        """Whether kombu may go on with this connection; False has it make another, unasked."""
-        return self.dispatcher.is_open
+        """Whether kombu may go on with this connection; False has it make another, unasked.
+
+        A connection that consumes is never replaced like that: its loss is an error to be seen.
+        """
+        sessions = self._sessions
+        return sessions is not None and (sessions.consumes or sessions.main.is_open)
 
     def close_connection(self, connection: Transport) -> None:
         """Settle what is to be settled, give back the rest of what was claimed, and log out.
@@ -144,7 +149,11 @@ class Transport(virtual.Transport):
         try:
             super().close_connection(connection)
         finally:
-            self.dispatcher.close()
+            try:
+                self.dispatcher.close()
+            finally:
+                if self._sessions is not None:
+                    self._sessions.close()
 
     @property
     def sessions(self) -> Sessions:
@@ -153,7 +162,9 @@ class Transport(virtual.Transport):
         Raises:
             ConnectionLost: The connection is closed.
         """
-        return self.dispatcher.sessions
+        if self._sessions is None:
+            raise ConnectionLost("The connection to the job table is not open.")
+        return self._sessions
 
     # -- deliver ----------------------------------------------------------------------------------
 
