@@ -89,7 +89,7 @@ class BufferMachine(RuleBasedStateMachine):
     @rule(
         queue=st.sampled_from(QUEUES),
         number=st.integers(1, 8),
-        recoveries=st.sampled_from([0, 0, 0, 1]),
+        recoveries=st.sampled_from([0, 0, 1]),
         deliveries=st.integers(0, MOST - 1),
     )
     def publish(self, queue: str, number: int, recoveries: int, deliveries: int) -> None:
@@ -103,9 +103,9 @@ class BufferMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.flight is None)
     @rule()
     def begin_turn(self) -> None:
-        is_due = self.buffer.wake_at(self.now) <= self.now
         self.flight = self.buffer.next_turn(self.now)
-        assert self.flight is not None or not is_due
+        # it never asks for a turn again and again
+        assert self.flight is not None or self.buffer.wake_at(self.now) > self.now
         if self.flight is not None and self.flight.limit:
             settled = self.buffer.known_ids.union(self.flight.settlement.ids)
             held = [
@@ -145,6 +145,16 @@ class BufferMachine(RuleBasedStateMachine):
         self.buffer.postpone(settlement.only(locked), self.now + seconds)
         turn = self.flight
         self.flight = Turn(settlement.without(locked), turn.queue, turn.limit, turn.starts)
+
+    @rule(turns=st.integers(1, 8))
+    def work(self, turns: int) -> None:
+        """Some turns in which nothing fails; the consumer takes what there is."""
+        for _ in range(turns):
+            if self.flight is not None:
+                self.commit()
+            self.take(10)
+            self.now = max(self.now, min(self.buffer.wake_at(self.now), self.now + 0.3))
+            self.begin_turn()
 
     def store(self, settlement: Settlement) -> None:
         for job_id in settlement.started:
@@ -282,7 +292,8 @@ class BufferMachine(RuleBasedStateMachine):
         if self.flight is not None:
             self.commit()
         if not self.is_closed:
-            self.run_dry()
+            if len(self.table) % 2:
+                self.run_dry()
             self.end(set())
         for job_id in self.settleable():
             self.say(job_id, "ack")
@@ -321,7 +332,7 @@ class BufferMachine(RuleBasedStateMachine):
 
 TestBuffer = BufferMachine.TestCase
 TestBuffer.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=100, stateful_step_count=40, deadline=None, derandomize=True
 )
 
 
