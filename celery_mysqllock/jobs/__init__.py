@@ -12,7 +12,7 @@ from celery_mysqllock.jobs.job import ClaimedJob, Placement, Settlement
 from celery_mysqllock.jobs.liveness import Liveness
 from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.migrate import Migrations
-from celery_mysqllock.jobs.new_job import NewJob
+from celery_mysqllock.jobs.new_job import NewJob, UniqueKey
 from celery_mysqllock.jobs.ordering import OrderKey
 from celery_mysqllock.jobs.publisher import JobSink, Publisher
 from celery_mysqllock.jobs.records import (
@@ -30,7 +30,7 @@ from celery_mysqllock.jobs.sweeper import Sweeper
 from celery_mysqllock.jobs.table import JobTable, job_statements
 from celery_mysqllock.jobs.throughput import Throughput
 from celery_mysqllock.jobs.transactional import AfterCommit, TransactionalPublisher
-from celery_mysqllock.jobs.unique import UNIQUE_KINDS, UNTIL_DONE, UniqueKey, unique_key
+from celery_mysqllock.jobs.unique import UNIQUE_KINDS, UNTIL_DONE, unique_key
 from celery_mysqllock.jobs.widening import Widening
 from celery_mysqllock.jobs.work import Work
 

@@ -21,10 +21,23 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.jobs.ordering import OrderKey
-    from celery_mysqllock.jobs.unique import UniqueKey
     from celery_mysqllock.mysql import Inserted, Statements
 
 _QUEUED, _SCHEDULED, _BLOCKED = 0, 2, 4
+
+
+@dataclass(frozen=True)
+class UniqueKey:
+    """What makes a job the only one.
+
+    Attributes:
+        text: What no two jobs have at a time; from ``unique_key``.
+        must_store: Store the job in any case, without the key when another task's job has it. For a
+            job whose task id is known already: a retry, or a part of a chain.
+    """
+
+    text: str
+    must_store: bool = False
 
 
 @dataclass(frozen=True)

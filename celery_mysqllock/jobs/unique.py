@@ -12,7 +12,6 @@ import hashlib
 import random
 import re
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_mysqllock.exceptions import (
@@ -61,20 +60,6 @@ def _pause(error: TransientError, waited: float) -> None:
     if waited > _PATIENCE:
         raise error
     time.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - spreads load, keeps no secret
-
-
-@dataclass(frozen=True)
-class UniqueKey:
-    """What makes a job the only one.
-
-    Attributes:
-        text: What no two jobs have at a time; from ``unique_key``.
-        must_store: Store the job in any case, without the key when another task's job has it. For a
-            job whose task id is known already: a retry, or a part of a chain.
-    """
-
-    text: str
-    must_store: bool = False
 
 
 def unique_key(kind: str, key: str) -> str:
