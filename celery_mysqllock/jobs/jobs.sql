@@ -94,8 +94,7 @@ UPDATE {jobs} SET id = id WHERE FALSE;
 -- The job that has the key, and whether it should have lost it: it expired before it was claimed, or
 -- it was changed by hand.
 SELECT id, task_id, created_at, job_status,
-       job_status = 3 OR finished_at IS NOT NULL
-       OR (job_status = 1 AND LEFT(unique_key, 7) = 'queued:')
+       job_status = 3 OR finished_at IS NOT NULL OR (job_status = 1 AND %(until_claimed)s)
        OR (job_status <> 1 AND COALESCE(expires_at <= UTC_TIMESTAMP(6), FALSE))
 FROM {jobs}
 WHERE unique_key = %(unique_key)s;
@@ -185,8 +184,8 @@ FOR UPDATE SKIP LOCKED;
 SELECT id, recoveries FROM {jobs} WHERE {first_in_queue};
 
 -- name: claim
--- Make the jobs the owner's; those that begin at once count as delivered. A key that holds while a
--- job is queued is free from here on. The status is the fence where the jobs are not locked, and on a
+-- Make the jobs the owner's; those that begin at once count as delivered. A key that begins with
+-- queued: is free from here on: jobs/unique.py says why its kind has no column. The status is the fence where the jobs are not locked, and on a
 -- server whose SKIP LOCKED does not lock: the count tells whether another consumer took one of them.
 UPDATE {jobs}
 SET job_status = 1, owner = %(owner)s, claimed_at = CURRENT_TIMESTAMP(6),

@@ -3,6 +3,10 @@
 A key is in the column ``unique_key``, under a unique index, for as long as its job is entitled to
 it: ``queued:...`` until the job is claimed, ``until_done:...`` until it is acked or dead. The
 statement that ends this also frees the key.
+
+The kind is a prefix of the key and not a column of its own. It is part of what is unique, as keys
+of both kinds do not exclude each other; any program may INSERT it (docs/how-to/enqueue-once.md);
+and a release that does not know a new column would neither write nor read it.
 """
 
 from __future__ import annotations
@@ -183,8 +187,10 @@ class UniqueKeys:
         The snapshot of that transaction may be too old to see the former.
         """
         writers = (self._session,) if self._caller is None else (self._session, self._caller)
+        key = insertion.values["unique_key"]
+        sought = {"unique_key": key, "until_claimed": key.startswith(f"{QUEUED}:")}
         for writer in writers:
-            rows = writer.query(self._sql["find_unique"], insertion.values)
+            rows = writer.query(self._sql["find_unique"], sought)
             if rows:
                 return _Holder(writer, *rows[0])
         return None
