@@ -158,8 +158,6 @@ class SessionHold(Hold):
         self.end()
         try:
             freed = self._named.free(self.session, self.name)
-            if freed and self._reuse:
-                self._clear()
         except ConnectionLost as error:
             raise LockLost(
                 f"The lock {self.name!r} was lost before its release, so another holder may have "
@@ -172,20 +170,24 @@ class SessionHold(Hold):
                 f"The lock {self.name!r} was lost before its release: the server says that this "
                 "session did not hold it."
             )
-        if self._reuse:
+        if self._reuse and self._clear():
             self._pool.put_back(self.session)
         else:
             self.session.close()
 
-    def _clear(self) -> None:
-        """Leave nothing on the session for the next lock."""
-        if self._is_introduced:
-            self.session.execute(NO_INTRODUCTION)
+    def _clear(self) -> bool:
+        """Leave nothing on the session for the next lock; False when that cannot be done."""
         server = self.session.server
-        if self._has_fence and server.is_mariadb and server.version < _ALL_AT_ONCE_SINCE:
-            self._reuse = False
-        elif self._has_fence:
-            self.session.value("SELECT RELEASE_ALL_LOCKS()")
+        try:
+            if self._is_introduced:
+                self.session.execute(NO_INTRODUCTION)
+            if self._has_fence:
+                if server.is_mariadb and server.version < _ALL_AT_ONCE_SINCE:
+                    return False
+                self.session.value("SELECT RELEASE_ALL_LOCKS()")
+        except DatabaseError:
+            return False  # the lock is released, and that is what counts
+        return True
 
     def drop(self) -> None:
         """As in ``Hold``: the session ends, and with it all that it holds."""

@@ -43,7 +43,7 @@ def test_a_free_lock_is_taken_and_given_back(make: MakeLock) -> None:
     lock.release()
 
 
-def test_another_object_of_the_same_name_is_somebody_else(make: MakeLock) -> None:
+def test_another_object_of_the_same_name_is_another_holder(make: MakeLock) -> None:
     lock, other = make(), make()
     assert lock.acquire()
     assert not other.acquire()

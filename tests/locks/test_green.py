@@ -34,7 +34,7 @@ def work(number):
     with lock("one at a time").waiting(30):
         inside.append(number)
         most.append(len(inside))
-        green.sleep(0.01 if number % 2 else 0.6)  # also longer than a round of the watch
+        green.sleep(0.01 if number % 2 else 0.6)  # also longer than a round of KeepAlive
         inside.remove(number)
 for greenlet in [green.spawn(work, number) for number in range(10)]:
     join(greenlet)

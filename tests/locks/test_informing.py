@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from celery_mysqllock.exceptions import Interrupted
 from celery_mysqllock.locks import holder as holders
 from celery_mysqllock.locks import session_hold
 from celery_mysqllock.mysql import Address, Session
@@ -98,6 +99,22 @@ def test_an_introduction_that_cannot_be_written_costs_no_lock(
     lock.release()
 
 
+def test_an_introduction_that_cannot_be_cleared_costs_the_session_and_no_error(
+    mysql_lock: MakeMySQLLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise Interrupted("KILL QUERY")
+
+    lock, looker = mysql_lock(note="one"), mysql_lock()
+    lock.acquire()
+    eventually(lambda: (found := looker.holder()) and found.note)
+    session = lock.session
+    monkeypatch.setattr(session, "execute", interrupt)
+    lock.release()
+    assert not session.is_open
+    assert not looker.locked()
+
+
 class _Broken(logging.Handler):
     """A handler of a program's that fails."""
 
@@ -131,7 +148,7 @@ def test_a_log_that_is_broken_keeps_nobody_from_hearing_of_a_loss(
 
 
 @pytest.mark.usefixtures("_broken_log")
-def test_a_log_that_is_broken_does_not_end_the_watch(
+def test_a_log_that_is_broken_does_not_end_keep_alive(
     mysql_lock: MakeMySQLLock, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[object] = []

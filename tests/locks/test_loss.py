@@ -111,7 +111,7 @@ def test_only_the_lock_whose_session_was_killed_is_lost(
         lock.release()
 
 
-def test_the_check_finds_a_loss_before_the_watch_does(
+def test_the_check_finds_a_loss_before_keep_alive_does(
     mysql_lock: MakeMySQLLock, session: Session
 ) -> None:
     told: list[MySQLLock] = []
@@ -190,7 +190,7 @@ def test_a_failure_over_one_session_loses_that_lock_and_no_other(
 
     def fail(hold: SessionHold) -> None:
         if hold.name.endswith(":unlucky"):
-            raise RuntimeError("a bug in the watch")
+            raise RuntimeError("a bug in KeepAlive")
         tend(hold)
 
     monkeypatch.setattr(SessionHold, "tend", fail)
@@ -201,7 +201,7 @@ def test_a_failure_over_one_session_loses_that_lock_and_no_other(
     eventually(lambda: told)
     time.sleep(4)  # the others are kept alive
     assert told == [locks[1]]
-    assert "a bug in the watch" in caplog.text
+    assert "a bug in KeepAlive" in caplog.text
     with pytest.raises(LockLost, match="its keep-alive failed"):
         locks[1].release()
     for lock in (locks[0], locks[2]):

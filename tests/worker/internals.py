@@ -275,6 +275,11 @@ UNDOCUMENTED = (
         "`autoretry_for` repeats a task that was skipped because of its lock.",
     ),
     Internal(
+        "celery.local.Proxy",
+        ("tasks",),
+        "`@single_instance` above `@app.task` is not refused, and locks nothing.",
+    ),
+    Internal(
         "celery.schedules.crontab.remaining_delta",
         ("beat",),
         "Beat before Celery 5.7 is off by an hour when the clocks change.",
