@@ -6,7 +6,6 @@ import contextlib
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,11 +102,3 @@ def command_lines() -> dict[int, str]:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
             lines[int(path.parent.name)] = path.read_text(errors="replace").replace("\0", " ")
     return lines
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    """Return once `what()` is true; fail when that takes too long."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

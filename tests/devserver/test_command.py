@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.devserver.conftest import answers, command_lines, wait_for
+from tests.devserver.conftest import answers, command_lines
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,15 +67,15 @@ def test_sigkill_of_the_command_ends_the_server_and_removes_its_files(
     process = command()
     url = first_line(process)
     process.kill()
-    wait_for(lambda: not any(temporary.iterdir()))
+    eventually(lambda: not any(temporary.iterdir()))
     assert not answers(url)
 
 
 def test_sigkill_during_the_start_leaves_nothing(command: Start, temporary: Path) -> None:
     process = command()
-    wait_for(lambda: any(temporary.glob("*/in-use")))
+    eventually(lambda: any(temporary.glob("*/in-use")))
     process.kill()
-    wait_for(lambda: not any(temporary.iterdir()))
+    eventually(lambda: not any(temporary.iterdir()))
 
 
 @pytest.mark.usefixtures("command")
@@ -95,7 +96,7 @@ def test_the_command_ends_with_a_parent_that_is_killed(temporary: Path) -> None:
     assert answers(url)
     parent.kill()
     parent.communicate()
-    wait_for(lambda: not any(temporary.iterdir()))
+    eventually(lambda: not any(temporary.iterdir()))
     assert not answers(url)
 
 

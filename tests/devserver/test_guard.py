@@ -16,7 +16,8 @@ from devserver import (
     DevServer,
     ServerFailed,
 )
-from tests.devserver.conftest import answers, wait_for
+from tests.devserver.conftest import answers
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from devserver.program import Program
@@ -31,7 +32,7 @@ def test_a_watchdog_that_is_killed_takes_the_server_with_it(
             pytest.skip("the kernel's help for this is Linux's own")
         parent = next(line for line in status.read_text().splitlines() if line.startswith("PPid"))
         os.kill(int(parent.split()[1]), signal.SIGKILL)
-        wait_for(lambda: not answers(server.url))
+        eventually(lambda: not answers(server.url))
         with pytest.raises(ServerFailed, match="watchdog"):
             server.start()
     assert not any(temporary.iterdir())
@@ -68,7 +69,7 @@ def test_a_forked_child_neither_ends_the_server_nor_keeps_it(
         assert answers(url)
         owner.kill()
         owner.wait()
-        wait_for(lambda: not any(temporary.iterdir()))
+        eventually(lambda: not any(temporary.iterdir()))
         os.kill(int(child), 0)
     finally:
         os.kill(int(child), signal.SIGKILL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -91,11 +90,3 @@ def programs(url: str) -> Iterator[Programs]:
     """Programs of the example project on a database of their own."""
     with Programs({**os.environ, "MYSQLLOCK_URL": url}) as started:
         yield started
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    """Return once `what()` is true; fail when that takes too long."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.example.conftest import PATIENCE, wait_for
+from tests.example.conftest import PATIENCE
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ def test_every_scene_comes_out_right(demo: Start) -> None:
     rows = [line for line in running.output.splitlines() if line.rstrip().endswith(" ok")]
     assert [row.split()[0] for row in rows] == ["a", "b", "c", "d"]
     assert "Each figure is right." in running.output
-    wait_for(running.leaves_nothing)  # its watchdog is a process of its own
+    eventually(running.leaves_nothing)  # its watchdog is a process of its own
     # its passwords are not for every user of the machine
     assert sum(" worker " in line for line in command_lines) >= 2
     assert not [line for line in command_lines if "mysql://" in line]
@@ -43,7 +44,7 @@ def test_a_signal_ends_all_of_it_and_leaves_nothing(
     running.process.send_signal(number)
     assert running.finish() == 128 + number
     assert f"Stopped by {number.name}" in running.output
-    wait_for(running.leaves_nothing)  # its watchdog is a process of its own
+    eventually(running.leaves_nothing)  # its watchdog is a process of its own
 
 
 @pytest.mark.parametrize("moment", ["a ", "b "])
@@ -52,7 +53,7 @@ def test_sigkill_of_the_demo_leaves_nothing(demo: Start, moment: str) -> None:
     running.read_until(moment)
     running.process.kill()
     running.process.wait(PATIENCE)
-    wait_for(running.leaves_nothing)
+    eventually(running.leaves_nothing)
 
 
 def test_too_few_jobs_are_refused(demo: Start) -> None:

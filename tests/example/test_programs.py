@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from example_proj.demo.programs import DemoFailed, Programs
-from tests.example.conftest import PATIENCE, wait_for
+from tests.example.conftest import PATIENCE
+from tests.waiting import eventually
 
 SERVER = ("http.server", "--bind", "127.0.0.1", "0")  # runs until it is ended, and says so
 
@@ -56,7 +57,7 @@ def test_a_killed_program_ends_with_all_that_it_started(tmp_path: Path) -> None:
         family.kill()
         family.wait()
     pids = [int(line.split()[1]) for line in family.said("member")]
-    wait_for(lambda: not any(map(alive, pids)))
+    eventually(lambda: not any(map(alive, pids)))
     assert family.exit_code == 128 + 9
 
 
