@@ -163,8 +163,8 @@ class Sessions:
             # a program's log handler may fail as well
             with contextlib.suppress(Exception):
                 logger.warning(
-                    "Jobs are committed, and found within polling_interval (%g s), as nobody could "
-                    "be rung: %s",
+                    "Jobs are committed, and found within polling_interval (%g s), as no consumer "
+                    "could be woken: %s",
                     self.settings.polling_interval,
                     error,
                 )

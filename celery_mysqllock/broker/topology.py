@@ -187,7 +187,7 @@ class Topology(virtual.Channel):
         if known != kind and known in self.exchange_types:
             raise ExchangeMismatch(
                 f"The exchange {exchange!r} is declared as {kind!r} here, and is {known!r} to "
-                "those who have bound queues to it. Say the same everywhere; or delete it first: "
+                "those that have bound queues to it. Say the same everywhere; or delete it first: "
                 f"kombu.Exchange({exchange!r})(channel).delete()."
             )
 
@@ -239,7 +239,7 @@ class Topology(virtual.Channel):
         may_be_lost = message["properties"].get("delivery_mode") == _TRANSIENT and not is_job
         if exchange:
             kind, queues = self._bound(exchange, routing_key, may_be_lost=may_be_lost)
-            # a command to whoever listens
+            # a command, which only present listeners get
             may_be_lost = may_be_lost or (kind == "fanout" and not is_job)
         else:
             queues = self._named(routing_key, may_be_lost=may_be_lost)

@@ -48,7 +48,7 @@ def transaction(connection: Any) -> Transaction:  # noqa: ANN401 - of many kinds
     whose exception would roll it back.
 
     As a decorator it goes on a function or an ``async def``, which runs in a block of its own each
-    time; not on a generator, whose body runs when somebody iterates.
+    time; not on a generator, whose body runs later, at each iteration.
 
     Args:
         connection: A connection of PyMySQL or mysqlclient, also wrapped by a pool or a tracer; a
@@ -247,7 +247,7 @@ async def _async_manager() -> AsyncIterator[None]:
     yield
 
 
-# What runs its function when somebody iterates or enters it.
+# Results that run their function later, when they are iterated or entered.
 _LAZY: tuple[type, ...] = (
     *(map, filter, itertools.starmap),
     *(type(_manager()), type(_async_manager())),
@@ -272,7 +272,7 @@ def _check_decorated(function: Any) -> None:  # noqa: ANN401 - whatever was deco
         raise TransactionError(f"@transaction is for functions, and {name} is none.")
     if _is(inspect.isgeneratorfunction, function) or _is(inspect.isasyncgenfunction, function):
         raise TransactionError(
-            f"{name} is a generator: its body runs when somebody iterates, after a block round the "
+            f"{name} is a generator: its body runs at each iteration, after a block round the "
             "call. Put `with transaction(connection):` into the body, round what sends."
         )
 

@@ -167,7 +167,7 @@ class EphemeralQueues:
     def _bury_left(self, queue: str) -> None:
         reason = (
             f"The queue {queue!r} goes with its consumers (exclusive, auto-delete or expiring), "
-            f"and nobody has consumed from it for {_FOR_GOOD // 60} minutes."
+            f"and had no consumer for {_FOR_GOOD // 60} minutes."
         )
         while retried(lambda: self._bury_some(queue, reason)):
             pass
@@ -264,7 +264,7 @@ class EphemeralQueues:
         self._change("bind", exchange=exchange, routing_key=routing_key, queue=queue)
 
     def unbind(self, exchange: str, routing_key: str, queue: str) -> None:
-        """Take the binding back, whoever made it."""
+        """Remove the binding, whichever process made it."""
         self._change("unbind", exchange=exchange, routing_key=routing_key, queue=queue)
 
     def bindings(self, exchange: str) -> list[Binding]:
