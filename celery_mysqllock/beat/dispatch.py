@@ -127,14 +127,8 @@ class InTransaction:
         return task_id
 
     def _announce(self, outboxes: Sequence[Outbox]) -> None:
-        told: set[tuple[str, bool]] = set()
+        self._publisher.announce([job for outbox in outboxes for job in outbox.jobs])
         for outbox in outboxes:
-            for job in outbox.jobs:
-                # one ring is enough for a queue; of an order key each job may be free to run
-                concerned = (job.queue, job.delay is None)
-                if job.order is not None or concerned not in told:
-                    self._publisher.announce(job)
-                    told.add(concerned)
             # A broadcast only reaches those who listen now, so it is not part of the transaction.
             for args, kwargs in outbox.ephemeral:
                 self._ephemeral.put(*args, **kwargs)

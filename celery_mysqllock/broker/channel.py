@@ -18,7 +18,7 @@ from celery_mysqllock.broker.settler import TableSettler
 from celery_mysqllock.broker.topology import Topology
 from celery_mysqllock.broker.transaction import transaction_for
 from celery_mysqllock.exceptions import ConnectionLost, InvalidJob, JobExists
-from celery_mysqllock.jobs import NewJob, Placement
+from celery_mysqllock.jobs import Destination, NewJob
 from celery_mysqllock.jobs.reason import fitting
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ class Channel(Topology):
             read = rows.read(job, self.sessions.source, self.transport.settings.text_task)
         except Exception:  # noqa: BLE001 - any program may have written it; nothing can run it
             return None
-        if isinstance(read, Placement) or not rows.mark_as_expired(read):
+        if isinstance(read, Destination) or not rows.mark_as_expired(read):
             return None
         return read if self._worker.knows(read["headers"]["task"]) else None
 
@@ -325,8 +325,8 @@ class Channel(Topology):
             what = f"The message cannot be read: {type(error).__name__}: {error}"
             self._settler.bury(job.id, what)
             return None
-        if isinstance(read, Placement):
-            self._place(job, read)
+        if isinstance(read, Destination):
+            self._reroute(job, read)
             return None
         return read
 
@@ -356,10 +356,10 @@ class Channel(Topology):
         self._settler.defer(job.id, pause, is_unknown=True)
         return False
 
-    def _place(self, job: ClaimedJob, placement: Placement) -> None:
+    def _reroute(self, job: ClaimedJob, destination: Destination) -> None:
         """Give a claimed job to the queue or the time that its row names."""
-        self.sessions.routes.declare_durable(placement.queue)
-        self.sessions.jobs.claims.reroute(job.id, self._dispatcher.identity, placement)
+        self.sessions.routes.declare_durable(destination.queue)
+        self.sessions.jobs.claims.reroute(job.id, self._dispatcher.identity, destination)
         if self.inbox.fetcher is not None:
             self.inbox.fetcher.forget(job.id)
 

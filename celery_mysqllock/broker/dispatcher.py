@@ -23,7 +23,7 @@ from celery_mysqllock.exceptions import (
     ServerFull,
 )
 from celery_mysqllock.jobs import ClaimedJob, Wanted
-from celery_mysqllock.jobs.job import Aside
+from celery_mysqllock.jobs.job import Deferral
 from celery_mysqllock.jobs.repeated import RepeatedWarnings
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ class Dispatcher:
         claimed = claims.claim(queue, _AT_ONCE, identity)
         if not inbox.receive(queue, claimed):
             for job in claimed:
-                claims.defer(Aside(job.id, 0.0), identity)
+                claims.defer(Deferral(job.id, 0.0), identity)
             return False
         return bool(claimed)
 

@@ -23,7 +23,7 @@ from celery_mysqllock.broker.envelope import (
 from celery_mysqllock.broker.row import LAST_MOMENT, Row, row_id
 from celery_mysqllock.broker.signature import check_arguments
 from celery_mysqllock.exceptions import InvalidJob, SettingsError
-from celery_mysqllock.jobs import OrderKey, Placement, UniqueKey
+from celery_mysqllock.jobs import Destination, OrderKey, UniqueKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,7 +153,7 @@ def _is_text(payload: Payload) -> bool:
 
 def read(
     job: ClaimedJob, source: str, text_task: str | Mapping[str, str] | None
-) -> Payload | Placement:
+) -> Payload | Destination:
     """Turn a claimed row into a kombu payload.
 
     The row holds what ``write`` made; or a JSON object with a "task" (see ``Row``); or any text,
@@ -182,12 +182,12 @@ def read(
     if isinstance(content, dict) and content.keys() >= _ENVELOPE:
         body = content["body"]
         payload = _read_envelope(content, text)
-        if placement := _check_task(payload, job, source) or _wait_of_old(body, job):
-            return placement
+        if destination := _check_task(payload, job, source) or _wait_of_old(body, job):
+            return destination
     elif isinstance(content, dict) and "task" in content:
         row = Row.read(content, job.created_at)
-        if placement := row.placement(job):
-            return placement
+        if destination := row.destination(job):
+            return destination
         check_arguments(row)
         payload = row.payload(job, source)
     elif text_task:
@@ -246,7 +246,7 @@ def _revived(part: str, values: object) -> Any:  # noqa: ANN401 - whatever was s
         ) from error
 
 
-def _check_task(payload: Payload, job: ClaimedJob, source: str) -> Placement | None:
+def _check_task(payload: Payload, job: ClaimedJob, source: str) -> Destination | None:
     """Refuse a task's message that would end the worker; where it belongs when it is not due."""
     headers = payload["headers"]
     if "task" not in headers:
@@ -255,7 +255,7 @@ def _check_task(payload: Payload, job: ClaimedJob, source: str) -> Placement | N
     return None if headers.get("eta") is None else _wait(headers["eta"], job)
 
 
-def _wait_of_old(body: object, job: ClaimedJob) -> Placement | None:
+def _wait_of_old(body: object, job: ClaimedJob) -> Destination | None:
     """Where a task of Celery's protocol 1 belongs, whose body has it all, when it is not due."""
     if not isinstance(body, dict) or body.get("eta") is None:
         return None
@@ -267,10 +267,10 @@ def _wait_of_old(body: object, job: ClaimedJob) -> Placement | None:
     return None
 
 
-def _wait(eta: object, job: ClaimedJob) -> Placement | None:
+def _wait(eta: object, job: ClaimedJob) -> Destination | None:
     delay = (min(read_time("eta", eta), LAST_MOMENT) - _now()).total_seconds()
     is_due = delay <= _NEARLY_DUE or job.has_expired
-    return None if is_due else Placement(job.queue, delay=delay)
+    return None if is_due else Destination(job.queue, delay=delay)
 
 
 def mark_as_expired(payload: Payload) -> bool:

@@ -13,7 +13,7 @@ from celery.utils.saferepr import saferepr
 
 from celery_mysqllock.broker.envelope import TASK_NAME_LIMIT, is_text, shown
 from celery_mysqllock.exceptions import InvalidJob
-from celery_mysqllock.jobs import Placement
+from celery_mysqllock.jobs import Destination
 from celery_mysqllock.jobs.job import HIGHEST_PRIORITY, LOWEST_PRIORITY, QUEUE_NAME_LIMIT
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Row:
             found["expires"] = _expiry(found["expires"], created_at)
         return cls(**found)
 
-    def placement(self, job: ClaimedJob) -> Placement | None:
+    def destination(self, job: ClaimedJob) -> Destination | None:
         """Where the row belongs, None when it may run here and now.
 
         What has expired goes nowhere: Celery revokes it.
@@ -104,7 +104,7 @@ class Row:
         is_here = self.queue is None or self.queue.rstrip(" ") == job.queue.rstrip(" ")
         if delay is None and is_here:
             return None
-        return Placement(job.queue if is_here else self.queue or "", self.priority, delay)
+        return Destination(job.queue if is_here else self.queue or "", self.priority, delay)
 
     def payload(self, job: ClaimedJob, source: str) -> dict[str, Any]:
         """The row as a message of Celery's protocol 2.

@@ -18,7 +18,6 @@ from celery_mysqllock.exceptions import (
     UnsuitableServer,
 )
 from celery_mysqllock.jobs import (
-    AfterCommit,
     Bell,
     EphemeralQueues,
     Fetcher,
@@ -37,8 +36,9 @@ from celery_mysqllock.mysql import Session
 from celery_mysqllock.settings import answer_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from celery_mysqllock.jobs import NewJob
     from celery_mysqllock.mysql import Address
     from celery_mysqllock.mysql.caller import CallerConnection
     from celery_mysqllock.settings import BrokerSettings
@@ -147,18 +147,18 @@ class Sessions:
             # the caller's connection may use another database of the server
             job_statements(self.settings.table, self.address.database),
             self.names,
-            on_commit=self._notify,
+            on_commit=self._announce,
         )
 
-    def _notify(self, stored: AfterCommit) -> None:
+    def _announce(self, stored: Sequence[NewJob]) -> None:
         """Announce committed jobs; never an error, as they are committed."""
         try:
             try:
-                stored.notify(self.jobs)
+                self.jobs.publisher.announce(stored)
             except ConnectionLost:
                 # the transaction may have taken longer than this connection was kept
                 with Session(self.address) as session:
-                    stored.notify(self._job_table(session))
+                    self._job_table(session).publisher.announce(stored)
         except Exception as error:  # noqa: BLE001 - the commit has not failed
             # a program's log handler may fail as well
             with contextlib.suppress(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.jobs.job import Aside, given_back, worn_out
+from celery_mysqllock.jobs.job import Deferral, given_back, worn_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,15 +42,15 @@ class TableSettler:
             why: Tells the reason for that, in the latter case.
             deliveries: How often it has begun to run before.
         """
-        aside = given_back(job_id, deliveries + 1, self._max_deliveries)
-        if aside is None:
+        deferral = given_back(job_id, deliveries + 1, self._max_deliveries)
+        if deferral is None:
             self.bury(job_id, worn_out(self._max_deliveries, why()))
         else:
-            self._claims.defer(aside, self._owner)
+            self._claims.defer(deferral, self._owner)
 
     def defer(self, job_id: int, seconds: float, *, is_unknown: bool = False) -> None:
-        """The job goes back to its queue after so many seconds; as in ``Aside``."""
-        self._claims.defer(Aside(job_id, seconds, is_unknown=is_unknown), self._owner)
+        """The job goes back to its queue after so many seconds; as in ``Deferral``."""
+        self._claims.defer(Deferral(job_id, seconds, is_unknown=is_unknown), self._owner)
 
     def bury(self, job_id: int, reason: str) -> None:
         """The job is dead, for this reason; or was, and this is a better reason."""

@@ -8,7 +8,7 @@ from celery_mysqllock.jobs.counted import counted
 from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueue, EphemeralQueues
 from celery_mysqllock.jobs.fetcher import Fetcher
 from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
-from celery_mysqllock.jobs.job import ClaimedJob, Placement, Settlement
+from celery_mysqllock.jobs.job import ClaimedJob, Destination, Settlement
 from celery_mysqllock.jobs.liveness import Liveness
 from celery_mysqllock.jobs.lock_names import LockNames
 from celery_mysqllock.jobs.migrate import Migrations
@@ -29,7 +29,7 @@ from celery_mysqllock.jobs.schedule import PeriodicTask, Schedule
 from celery_mysqllock.jobs.sweeper import Sweeper
 from celery_mysqllock.jobs.table import JobTable, job_statements
 from celery_mysqllock.jobs.throughput import Throughput
-from celery_mysqllock.jobs.transactional import AfterCommit, TransactionalPublisher
+from celery_mysqllock.jobs.transactional import TransactionalPublisher
 from celery_mysqllock.jobs.unique import UNIQUE_KINDS, UNTIL_DONE, unique_key
 from celery_mysqllock.jobs.widening import Widening
 from celery_mysqllock.jobs.work import Work
@@ -38,12 +38,12 @@ __all__ = [
     "COUNT_LIMIT",
     "UNIQUE_KINDS",
     "UNTIL_DONE",
-    "AfterCommit",
     "Bell",
     "Binding",
     "ClaimedJob",
     "ConsumerStatus",
     "Control",
+    "Destination",
     "EphemeralQueue",
     "EphemeralQueues",
     "Fetcher",
@@ -59,7 +59,6 @@ __all__ = [
     "OpenTransaction",
     "OrderKey",
     "PeriodicTask",
-    "Placement",
     "Publisher",
     "QueueStatus",
     "Schedule",

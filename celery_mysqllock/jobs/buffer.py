@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import ConnectionLost
-from celery_mysqllock.jobs.job import Aside, Settlement, given_back, worn_out
+from celery_mysqllock.jobs.job import Deferral, Settlement, given_back, worn_out
 from celery_mysqllock.jobs.suspects import Suspects
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class FetchBuffer:
         self._leave_window(job_id, now)
         if has_begun:
             # and the next delivery says so
-            self._settled.put_aside.append(Aside(job_id, 0.0))
+            self._settled.deferred.append(Deferral(job_id, 0.0))
         else:
             self._settled.released.append(job_id)
 
@@ -224,17 +224,17 @@ class FetchBuffer:
         job = self._leave_window(job_id, now)
         self._settled.started.append(job_id)
         before = deliveries if job is None else job.deliveries
-        aside = given_back(job_id, before + 1, self._max_deliveries)
-        if aside is None:
+        deferral = given_back(job_id, before + 1, self._max_deliveries)
+        if deferral is None:
             self._settled.buried.append((job_id, worn_out(self._max_deliveries, why())))
             self._end_key(job)
         else:
-            self._settled.put_aside.append(aside)
+            self._settled.deferred.append(deferral)
 
     def defer(self, job_id: int, seconds: float, now: float, *, is_unknown: bool = False) -> None:
-        """The job goes back to its queue after so many seconds; as in ``Aside``, and ``ack``."""
+        """The job goes back to its queue after so many seconds; as in ``Deferral``, and ``ack``."""
         self._leave_window(job_id, now)
-        self._settled.put_aside.append(Aside(job_id, seconds, is_unknown=is_unknown))
+        self._settled.deferred.append(Deferral(job_id, seconds, is_unknown=is_unknown))
 
     def bury(self, job_id: int, reason: str, now: float) -> None:
         """The job is dead, for this reason; errors as in ``ack``."""

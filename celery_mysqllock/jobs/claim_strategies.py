@@ -72,32 +72,20 @@ class ClaimStrategy(Protocol):
 
 
 class SkipLocked:
-    """Lock the first jobs that no other consumer is locking, and mark them."""
+    """Lock the first jobs that no other consumer is locking, and mark them.
 
-    can_skip_locked = True
-
-    def __init__(self, sql: Statements) -> None:
-        self._sql = sql
-
-    def find(self, script: Script, claim: Claim) -> ScriptResult:  # noqa: D102 - as in ClaimStrategy
-        return script.add(self._sql["lock_oldest"], queue=claim.queue, limit=claim.limit)
-
-    def take(self, script: Script, found: Rows, claim: Claim) -> Claimed:  # noqa: D102
-        return _mark(script, self._sql, found, claim)
-
-
-class TwoSteps:
-    """Find the first jobs without locking them, and lock them by their ids.
-
-    MariaDB looks up which transaction has changed each row that it locks through an index; it need
-    not do so by the primary key. Where others have locked some of them, it locks as ``SkipLocked``
-    does.
+    Args:
+        sql: The statements of the job table.
+        in_two_steps: Whether to find them without locking, and to lock them by their ids, while
+            that pays: MariaDB looks up which transaction has changed each row that it locks through
+            an index; it need not do so by the primary key.
     """
 
     can_skip_locked = True
 
-    def __init__(self, sql: Statements) -> None:
+    def __init__(self, sql: Statements, *, in_two_steps: bool = False) -> None:
         self._sql = sql
+        self._in_two_steps = in_two_steps
         self._pays = False
 
     def find(self, script: Script, claim: Claim) -> ScriptResult:  # noqa: D102 - as in ClaimStrategy
@@ -115,8 +103,30 @@ class TwoSteps:
             locked = script.add(self._sql["lock_oldest"], queue=claim.queue, limit=claim.limit)
             script.run()
             rows = locked.rows
-        self._pays = len(rows) >= _MANY and not others_are_here
-        return _mark(script, self._sql, rows, claim)
+        self._pays = self._in_two_steps and len(rows) >= _MANY and not others_are_here
+        return self._mark(script, rows, claim)
+
+    def _mark(self, script: Script, rows: Rows, claim: Claim) -> Claimed:
+        """Make locked jobs the owner's, and commit."""
+        if not rows:
+            script.add("COMMIT")
+            script.run()
+            return Claimed([], ())
+        ids = _ids(rows)
+        started = _starting([(row[0], row[_RECOVERIES]) for row in rows], claim.starts)
+        marked = script.add(self._sql["claim"], ids=ids, started=started, owner=claim.owner)
+        script.add("COMMIT")
+        script.run()
+        if marked.changed < len(rows):
+            logger.error(
+                "Jobs were claimed by others while they were locked here: this server's SKIP "
+                "LOCKED does not lock. Set claim_method='compare_and_set' in "
+                "broker_transport_options."
+            )
+            claimed = script.add(self._sql["read_claimed"], ids=ids, owner=claim.owner)
+            script.run()
+            rows = claimed.rows
+        return Claimed(rows, started)
 
 
 class CompareAndSet:
@@ -176,28 +186,6 @@ def _ids(rows: Rows) -> list[int]:
     return [row[0] for row in rows]
 
 
-def _mark(script: Script, sql: Statements, rows: Rows, claim: Claim) -> Claimed:
-    """Make locked jobs the owner's, and commit."""
-    if not rows:
-        script.add("COMMIT")
-        script.run()
-        return Claimed([], ())
-    ids = _ids(rows)
-    started = _starting([(row[0], row[_RECOVERIES]) for row in rows], claim.starts)
-    marked = script.add(sql["claim"], ids=ids, started=started, owner=claim.owner)
-    script.add("COMMIT")
-    script.run()
-    if marked.changed == len(rows):
-        return Claimed(rows, started)
-    logger.error(
-        "Jobs were claimed by others while they were locked here: this server's SKIP LOCKED does "
-        "not lock. Set claim_method='compare_and_set' in broker_transport_options."
-    )
-    claimed = script.add(sql["read_claimed"], ids=ids, owner=claim.owner)
-    script.run()
-    return Claimed(claimed.rows, started)
-
-
 def _starting(candidates: Rows, starts: int | None) -> list[int]:
     """The ids of the jobs that begin at once, after a zero, as a list in SQL is not empty.
 
@@ -221,13 +209,8 @@ def strategy_for(claim_method: str, server: Server, sql: Statements) -> ClaimStr
         server: The server.
         sql: The statements of the job table.
     """
-    strategies: dict[str, type[SkipLocked | TwoSteps | CompareAndSet]] = {
-        "skip_locked": SkipLocked,
-        "two_steps": TwoSteps,
-        "compare_and_set": CompareAndSet,
-    }
-    if claim_method != "auto":
-        return strategies[claim_method](sql)
-    if not server.has_skip_locked:
-        return CompareAndSet(sql)
-    return TwoSteps(sql) if server.is_mariadb else SkipLocked(sql)
+    if claim_method == "auto" and server.has_skip_locked:
+        claim_method = "two_steps" if server.is_mariadb else "skip_locked"
+    if claim_method in ("two_steps", "skip_locked"):
+        return SkipLocked(sql, in_two_steps=claim_method == "two_steps")
+    return CompareAndSet(sql)

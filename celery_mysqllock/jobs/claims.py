@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.jobs.claim_strategies import ClaimStrategy
     from celery_mysqllock.jobs.events import Observer
-    from celery_mysqllock.jobs.job import Aside, Placement
+    from celery_mysqllock.jobs.job import Deferral, Destination
     from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.jobs.ordering import Ordering
     from celery_mysqllock.mysql import ScriptResult, Session, Statements
@@ -215,13 +215,13 @@ class Claims:
                     is_unknown=job.is_unknown,
                     owner=owner,
                 )
-                for job in settled.put_aside
+                for job in settled.deferred
             ),
         ]
 
     def _check(self, settled: Settlement, settlements: Sequence[ScriptResult]) -> None:
         """Say that claims were lost, where statements changed fewer jobs than they were for."""
-        lists = (settled.acked, settled.released, settled.buried, settled.put_aside)
+        lists = (settled.acked, settled.released, settled.buried, settled.deferred)
         asked = sum(len(jobs) for jobs in lists)
         missing = asked - sum(settlement.changed for settlement in settlements)
         if missing:
@@ -283,10 +283,10 @@ class Claims:
         keys = self._ordering.keys_of([job_id])
         self.settle_and_claim(Settlement(buried=[(job_id, reason)], ended_keys=keys), owner)
 
-    def defer(self, job: Aside, owner: str) -> None:
+    def defer(self, job: Deferral, owner: str) -> None:
         """Give a claimed job back to its queue after a while, in the same place."""
         started = [job.job_id] if job.counts else []
-        self.settle_and_claim(Settlement(started=started, put_aside=[job]), owner)
+        self.settle_and_claim(Settlement(started=started, deferred=[job]), owner)
         if job.seconds:
             self._ringer.ring_sweeper()
         else:
@@ -305,7 +305,7 @@ class Claims:
         """Give back everything that the owner has claimed, except these jobs; returns how many."""
         return self._change("release_others", owner=owner, kept=[0, *kept])
 
-    def reroute(self, job_id: int, owner: str, destination: Placement) -> None:
+    def reroute(self, job_id: int, owner: str, destination: Destination) -> None:
         """Give a claimed job to the queue or the time where it belongs, and ring there."""
         priority = destination.priority
         self._change(
@@ -317,7 +317,7 @@ class Claims:
             delay=destination.delay,
         )
         if destination.delay is None:
-            self._ringer.ring(destination.queue)
+            self._ringer.ring_each({destination.queue})
         else:
             self._ringer.ring_sweeper()
 

@@ -188,7 +188,7 @@ class Fetcher:
         self._change(self._buffer.requeue, job_id, why, time.monotonic(), deliveries=deliveries)
 
     def defer(self, job_id: int, seconds: float, *, is_unknown: bool = False) -> None:
-        """The job goes back to its queue after so many seconds; as in ``Aside``, and ``ack``."""
+        """The job goes back to its queue after so many seconds; as in ``Deferral``, and ``ack``."""
         self._change(self._buffer.defer, job_id, seconds, time.monotonic(), is_unknown=is_unknown)
 
     def bury(self, job_id: int, reason: str) -> None:
@@ -307,11 +307,11 @@ class Fetcher:
 
     def _ring(self, settlement: Settlement) -> None:
         """Jobs went back to queues of this fetcher: others may want them, or it may itself."""
-        if settlement.released or any(not job.seconds for job in settlement.put_aside):
+        if settlement.released or any(not job.seconds for job in settlement.deferred):
             with_jobs = self._table.work.with_jobs(self._served)
             self._table.ringer.ring_each(with_jobs)
             self.look(with_jobs)
-        if any(job.seconds for job in settlement.put_aside):
+        if any(job.seconds for job in settlement.deferred):
             self._table.ringer.ring_sweeper()
 
     def _narrow(self) -> None:

@@ -55,7 +55,7 @@ class ClaimedJob:
 
 
 @dataclass(frozen=True)
-class Placement:
+class Destination:
     """Where a job belongs that was claimed where it stood.
 
     Attributes:
@@ -69,7 +69,7 @@ class Placement:
     delay: float | None = None
 
 
-class Aside(NamedTuple):
+class Deferral(NamedTuple):
     """A job that goes back to its queue after a while, in the same place.
 
     Attributes:
@@ -95,7 +95,7 @@ class Settlement:
         acked: Ids of jobs that are done.
         released: Ids of jobs that go back to their queues as they were.
         buried: Ids of jobs that are dead, each with the reason.
-        put_aside: Jobs that go back to their queues after a while.
+        deferred: Jobs that go back to their queues after a while.
         ended_keys: The order keys of the acked and buried jobs that have one, by their ids.
     """
 
@@ -103,11 +103,11 @@ class Settlement:
     acked: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     buried: list[tuple[int, str]] = field(default_factory=list)
-    put_aside: list[Aside] = field(default_factory=list)
+    deferred: list[Deferral] = field(default_factory=list)
     ended_keys: dict[int, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.started or self.acked or self.released or self.buried or self.put_aside)
+        return bool(self.started or self.acked or self.released or self.buried or self.deferred)
 
     def __add__(self, later: Settlement) -> Settlement:
         return Settlement(
@@ -115,7 +115,7 @@ class Settlement:
             self.acked + later.acked,
             self.released + later.released,
             self.buried + later.buried,
-            self.put_aside + later.put_aside,
+            self.deferred + later.deferred,
             {**self.ended_keys, **later.ended_keys},
         )
 
@@ -123,8 +123,8 @@ class Settlement:
     def ids(self) -> list[int]:
         """The ids of all that it changes, each once."""
         buried = (job_id for job_id, _ in self.buried)
-        aside = (job.job_id for job in self.put_aside)
-        every = (*self.started, *self.acked, *self.released, *buried, *aside)
+        deferred = (job.job_id for job in self.deferred)
+        every = (*self.started, *self.acked, *self.released, *buried, *deferred)
         return list(dict.fromkeys(every))
 
     def only(self, ids: Container[int]) -> Settlement:
@@ -134,7 +134,7 @@ class Settlement:
             [job_id for job_id in self.acked if job_id in ids],
             [job_id for job_id in self.released if job_id in ids],
             [burial for burial in self.buried if burial[0] in ids],
-            [job for job in self.put_aside if job.job_id in ids],
+            [job for job in self.deferred if job.job_id in ids],
             {job_id: key for job_id, key in self.ended_keys.items() if job_id in ids},
         )
 
@@ -185,7 +185,7 @@ def check_key(name: str, key: str) -> None:
         )
 
 
-def given_back(job_id: int, deliveries: int, max_deliveries: int) -> Aside | None:
+def given_back(job_id: int, deliveries: int, max_deliveries: int) -> Deferral | None:
     """How a job that has failed goes back to its queue: None when it does not, and is dead.
 
     Args:
@@ -195,7 +195,7 @@ def given_back(job_id: int, deliveries: int, max_deliveries: int) -> Aside | Non
     """
     if max_deliveries and deliveries >= max_deliveries:
         return None
-    return Aside(job_id, pause_after(deliveries), counts=True)
+    return Deferral(job_id, pause_after(deliveries), counts=True)
 
 
 def worn_out(max_deliveries: int, why: str) -> str:

@@ -13,7 +13,7 @@ from celery_mysqllock.jobs.ringer import Ringer, wake
 from celery_mysqllock.mysql import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.jobs.new_job import NewJob
@@ -121,8 +121,7 @@ class Publisher:
             others = list(jobs)
         if others:
             retried(lambda: self._store_each(others))
-        for job in others:
-            self.announce(job)
+        self.announce(others)
 
     def _store_each(self, jobs: Sequence[NewJob]) -> None:
         with self._session.exclusive():
@@ -150,17 +149,16 @@ class Publisher:
         else:
             self._unique_keys.insert_once(insertion)
 
-    def announce(self, job: NewJob) -> None:
-        """Wake whom a stored job concerns, once it is committed.
+    def announce(self, jobs: Collection[NewJob]) -> None:
+        """Wake the consumers that stored jobs concern, and unblock those that may run.
 
-        A consumer that wakes before that sees no job.
+        To be called once they are committed: a consumer that wakes before that sees no job.
         """
-        if job.delay is not None:
+        now = [job for job in jobs if job.delay is None]
+        self._ringer.ring_each({job.queue for job in now if job.order is None})
+        if len(now) < len(jobs):
             self._ringer.ring_sweeper()
-        elif job.order is not None:
-            self._ordering.unblock([job.order.text])
-        else:
-            self._ringer.ring(job.queue)
+        self._ordering.unblock([job.order.text for job in now if job.order is not None])
 
     def check_writable(self) -> None:
         """Do nothing when the server takes writes, or does not say so to this user.

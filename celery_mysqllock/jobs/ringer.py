@@ -29,11 +29,6 @@ class Ringer:
         self._session = session
         self._names = names
 
-    def ring(self, queue: str) -> bool:
-        """Wake one idle consumer of the queue; False when there is none."""
-        expression, bells = ringing(self._names, queue)
-        return wake(self._session, self._session.value(f"SELECT {expression}", bells))
-
     def ring_each(self, queues: Collection[str]) -> None:
         """Wake one idle consumer of each of the queues."""
         ordered, sleepers = sorted(queues), dict[int, None]()

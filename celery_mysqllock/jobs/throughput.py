@@ -50,8 +50,8 @@ class Throughput:
         A job counts once, however often it is settled.
         """
         with self._mutex:
-            aside = [job.job_id for job in settled.put_aside]
-            for job_id in (*settled.released, *aside):
+            deferred = [job.job_id for job in settled.deferred]
+            for job_id in (*settled.released, *deferred):
                 self._queues.pop(job_id, None)
             for job_id in [*settled.acked, *(job_id for job_id, _ in settled.buried)]:
                 queue = self._queues.pop(job_id, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.jobs.new_job import Insertion
@@ -14,40 +14,8 @@ if TYPE_CHECKING:
 
     from celery_mysqllock.jobs.lock_names import LockNames
     from celery_mysqllock.jobs.new_job import NewJob
-    from celery_mysqllock.jobs.table import JobTable
     from celery_mysqllock.mysql import Session, Statements
     from celery_mysqllock.mysql.caller import CallerConnection
-
-
-@dataclass
-class AfterCommit:
-    """What a transaction has stored that is announced after its commit.
-
-    Attributes:
-        queues: The queues that have got jobs.
-        order_keys: The order keys of blocked jobs, each as often as there are such.
-        is_scheduled: Whether a job is due later.
-    """
-
-    queues: set[str] = field(default_factory=set)
-    order_keys: list[str] = field(default_factory=list)
-    is_scheduled: bool = False
-
-    def add(self, job: NewJob) -> None:
-        """Take note of a stored job."""
-        if job.delay is not None:
-            self.is_scheduled = True
-        elif job.order is not None:
-            self.order_keys.append(job.order.text)
-        else:
-            self.queues.add(job.queue)
-
-    def notify(self, table: JobTable) -> None:
-        """Wake whom the jobs concern, and unblock those that may run."""
-        table.ringer.ring_each(self.queues)
-        if self.is_scheduled:
-            table.ringer.ring_sweeper()
-        table.ordering.unblock(self.order_keys)
 
 
 class TransactionalPublisher:
@@ -59,7 +27,7 @@ class TransactionalPublisher:
         sql: The statements of the job table, with its database: the caller's connection may use
             another one.
         names: The names of the table's locks.
-        on_commit: Called after each commit with what is to be announced then.
+        on_commit: Called after each commit with the jobs that it stored, without their messages.
     """
 
     def __init__(
@@ -69,7 +37,7 @@ class TransactionalPublisher:
         sql: Statements,
         names: LockNames,
         *,
-        on_commit: Callable[[AfterCommit], None],
+        on_commit: Callable[[Sequence[NewJob]], None],
     ) -> None:
         self._caller = caller
         self._session = session
@@ -77,8 +45,8 @@ class TransactionalPublisher:
         self._names = names
         self._writer = CallerWriter(caller, session)
         self._unique_keys = UniqueKeys(session, sql, self._writer)
-        self._notify = on_commit
-        self._after_commit = AfterCommit()
+        self._announce = on_commit
+        self._stored: list[NewJob] = []
 
     def put_each(self, jobs: Sequence[NewJob]) -> None:
         """Store jobs when the transaction commits, and ring after that.
@@ -95,7 +63,7 @@ class TransactionalPublisher:
                 self._caller.check_server(self._session)
                 self._caller.after_commit(self._on_commit)
                 self._store(job)
-            self._after_commit.add(job)
+            self._stored.append(replace(job, message=""))
 
     def _store(self, job: NewJob) -> None:
         insertion = Insertion.of(job, self._names)
@@ -105,6 +73,6 @@ class TransactionalPublisher:
             self._unique_keys.insert(insertion, must_store=job.unique.must_store)
 
     def _on_commit(self) -> None:
-        stored, self._after_commit = self._after_commit, AfterCommit()
-        if stored != AfterCommit():
-            self._notify(stored)
+        stored, self._stored = self._stored, []
+        if stored:
+            self._announce(stored)

@@ -30,7 +30,7 @@ class Point(NamedTuple):
 POINTS = [
     Point(Publisher, "store", is_sent=False),
     Point(Schedule, "mark_sent", is_sent=False),
-    Point(Ringer, "ring", is_sent=True),
+    Point(Ringer, "ring_each", is_sent=True),
 ]
 
 

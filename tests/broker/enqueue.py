@@ -58,7 +58,7 @@ def bring_about(outcome: str, caller: Caller) -> None:
     how, _, when = outcome.partition(" ")
     fail: Callable[[], None] = die if how == "killed" else _raise
     if when == "after the COMMIT":
-        Sessions._notify = die  # type: ignore[assignment,method-assign] # noqa: SLF001
+        Sessions._announce = die  # type: ignore[assignment,method-assign] # noqa: SLF001
     with suppress(OutOfStockError), caller.transaction():
         caller.order(outcome)
         if when == "before the INSERT":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.broker import sessions
-from celery_mysqllock.jobs import AfterCommit
+from celery_mysqllock.jobs import Publisher
 from celery_mysqllock.mysql import Session
 from tests.broker.app import note
 from tests.broker.callers import Plain
@@ -43,7 +43,7 @@ def test_a_commit_does_not_fail_for_what_is_told_after_it(
     def fail(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(AfterCommit, "notify", fail)
+    monkeypatch.setattr(Publisher, "announce", fail)
     monkeypatch.setattr(sessions.logger, "warning", fail)
     caller = Plain(session.address.url(), "pymysql")
     with caller.transaction():

@@ -25,9 +25,9 @@ MOST = 3
 # What a settlement may say of a job, by what its consumer has said.
 ALLOWED = {
     "ack": {"acked"},
-    "release": {"released", "put_aside"},
-    "requeue": {"put_aside", "buried"},
-    "defer": {"put_aside"},
+    "release": {"released", "deferred"},
+    "requeue": {"deferred", "buried"},
+    "defer": {"deferred"},
     "bury": {"buried"},
 }
 
@@ -52,7 +52,7 @@ def settlements(settlement: Settlement) -> Iterator[tuple[int, str]]:
     yield from ((job_id, "acked") for job_id in settlement.acked)
     yield from ((job_id, "released") for job_id in settlement.released)
     yield from ((job_id, "buried") for job_id, _ in settlement.buried)
-    yield from ((job.job_id, "put_aside") for job in settlement.put_aside)
+    yield from ((job.job_id, "deferred") for job in settlement.deferred)
 
 
 class BufferMachine(RuleBasedStateMachine):
@@ -126,7 +126,7 @@ class BufferMachine(RuleBasedStateMachine):
         assert turn is not None
         self.store(turn.settlement)
         self.buffer.settled(turn, self.claim(turn), self.now)
-        if turn.settlement.released or turn.settlement.put_aside:
+        if turn.settlement.released or turn.settlement.deferred:
             self.buffer.look(QUEUES)
 
     @precondition(lambda self: self.flight is not None)

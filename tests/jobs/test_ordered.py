@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_mysqllock.jobs import JobTable, LockNames, NewJob, OrderKey, Sweeper
-from celery_mysqllock.jobs.job import Aside, Settlement
+from celery_mysqllock.jobs.job import Deferral, Settlement
 from celery_mysqllock.jobs.ordering import slots
 from celery_mysqllock.jobs.table import job_statements
 from celery_mysqllock.mysql import Address, Script, Session
@@ -102,7 +102,7 @@ def test_a_released_job_stays_the_first_of_its_key(jobs: JobTable) -> None:
 def test_a_job_that_is_put_aside_keeps_its_place(jobs: JobTable, session: Session) -> None:
     put(jobs, ONE, "1", "2")
     (job,) = jobs.claims.claim("q", 10, ME)
-    jobs.claims.defer(Aside(job.id, 30.5), ME)
+    jobs.claims.defer(Deferral(job.id, 30.5), ME)
     jobs.ordering.unblock([ONE.text])
     assert jobs.claims.claim("q", 10, ME) == []
     age(session)
@@ -116,7 +116,7 @@ def test_being_put_aside_does_not_count_as_a_delivery(jobs: JobTable, session: S
     put(jobs, None, "x")
     for _ in range(5):
         (job,) = jobs.claims.claim("q", 1, ME)
-        jobs.claims.defer(Aside(job.id, 30), ME)
+        jobs.claims.defer(Deferral(job.id, 30), ME)
         age(session)
         jobs.maintenance.promote()
     assert session.value("SELECT deliveries FROM jobs") == 0
