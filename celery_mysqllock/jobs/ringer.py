@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from celery_mysqllock.exceptions import MissingPrivilege, NoSuchSession
@@ -57,15 +58,9 @@ def ringing(names: LockNames, queue: str) -> tuple[str, tuple[str, ...]]:
     return f"COALESCE({', '.join(['IS_USED_LOCK(%s)'] * len(bells))})", bells
 
 
-def wake(session: Session, connection_id: int | None) -> bool:
-    """End the sleep of the consumer with that connection; False when it cannot be."""
-    if connection_id is None:
-        return False
-    try:
-        session.execute("KILL QUERY %s", (int(connection_id),))
-    except NoSuchSession:
-        return False
-    except MissingPrivilege:
-        # Another user's consumer: the sweeper wakes it within polling_interval.
-        return False
-    return True
+def wake(session: Session, connection_id: int | None) -> None:
+    """End the sleep of the consumer with that connection, if there is one."""
+    if connection_id is not None:
+        # Another user's consumer needs a privilege: the sweeper wakes it within polling_interval.
+        with contextlib.suppress(NoSuchSession, MissingPrivilege):
+            session.execute("KILL QUERY %s", (int(connection_id),))
