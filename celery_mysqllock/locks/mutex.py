@@ -128,9 +128,9 @@ class Semaphore:
         sent = now()
         try:
             if deadline.is_over:
-                slot = session.number(self._sql.at_once, *order)
+                slot = session.select_int(self._sql.at_once, *order)
             else:
-                slot = session.number(self._sql.if_nobody_waits, self._wait_lock, *order)
+                slot = session.select_int(self._sql.if_nobody_waits, self._wait_lock, *order)
         except _ENDED_BY_SERVER as error:
             raise _wait_ended(self._wait_lock, error) from error
         if slot is not None and slot >= 0:
@@ -153,7 +153,7 @@ class Semaphore:
             sent, slot = now(), None
             try:
                 with session.extend_timeout(seconds):
-                    slot = session.number(self._sql.as_first, *order, *order, order[0], seconds)
+                    slot = session.select_int(self._sql.as_first, *order, *order, order[0], seconds)
             except Interrupted:
                 pass  # woken: look again
             if slot is not None and slot >= 0:

@@ -205,7 +205,7 @@ def encoded(connection: Connection, sql: str, values: object) -> bytes:
         ) from None
 
 
-def number(connection: Connection, statement: bytes) -> int | None:
+def select_int(connection: Connection, statement: bytes) -> int | None:
     """Run a SELECT of one number and return it.
 
     Describing a result costs the driver more than running GET_LOCK costs the server. Here the
@@ -216,7 +216,7 @@ def number(connection: Connection, statement: bytes) -> int | None:
 
 
 def insert(connection: Connection, statement: bytes) -> Inserted:
-    """Run an INSERT and, in the same round trip, a SELECT of one number, as in ``number``."""
+    """Run an INSERT and, in the same round trip, a SELECT of one number, as in ``select_int``."""
     _query(connection, statement)
     packets = _Packets(connection)
     stored = packets.next()
@@ -251,7 +251,7 @@ def check_size(connection: Connection, statement: bytes) -> None:
     """
     if len(statement) <= _LARGE:
         return
-    limit = number(connection, b"SELECT @@max_allowed_packet")
+    limit = select_int(connection, b"SELECT @@max_allowed_packet")
     if limit is not None and len(statement) >= limit:
         text = f"The statement has {len(statement)} bytes, and the server reads less than {limit}."
         raise OperationalError(ER.NET_PACKET_TOO_LARGE, text)

@@ -110,7 +110,7 @@ def get_lock(session: Session, name: str, wait: float) -> bool:
     """
     seconds = max(0, math.ceil(wait))
     with session.extend_timeout(seconds):
-        answer = session.number("SELECT GET_LOCK(%s, %s)", name, seconds)
+        answer = session.select_int("SELECT GET_LOCK(%s, %s)", name, seconds)
     if answer is None:
         raise LockError(
             f"GET_LOCK({name!r}) answered NULL: the statement was killed, or the server is out "
@@ -129,14 +129,14 @@ def release_lock(session: Session, name: str) -> bool:
     """
     while True:
         try:
-            return bool(session.number("SELECT RELEASE_LOCK(%s)", name))
+            return bool(session.select_int("SELECT RELEASE_LOCK(%s)", name))
         except Interrupted:
             continue
 
 
 def used_by(session: Session, name: str) -> int | None:
     """Return the connection id of the session that holds the lock, None when it is free."""
-    return session.number("SELECT IS_USED_LOCK(%s)", name)
+    return session.select_int("SELECT IS_USED_LOCK(%s)", name)
 
 
 def free_among(session: Session, names: Sequence[str]) -> list[str]:

@@ -220,7 +220,7 @@ class Session:
         rows = self.query(sql, parameters)
         return rows[0][0] if rows else None
 
-    def number(self, sql: str, *parameters: object) -> int | None:
+    def select_int(self, sql: str, *parameters: object) -> int | None:
         """Run a SELECT of one number, None for NULL; errors as in ``query``.
 
         Written for speed: taking a lock and giving it back is two of these.
@@ -229,7 +229,7 @@ class Session:
             connection = self._usable()
             statement = driver.encoded(connection, sql, parameters)
             try:
-                found = driver.number(connection, statement)
+                found = driver.select_int(connection, statement)
             except DRIVER_ERRORS as error:
                 raise self._failed(error) from error
             self._heard_at = time.monotonic()

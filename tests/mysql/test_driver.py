@@ -28,21 +28,21 @@ def test_a_number_arrives_whole_in_however_many_pieces(
     session: Session, monkeypatch: pytest.MonkeyPatch, sql: str, number: int | None, chunk: int
 ) -> None:
     monkeypatch.setattr(driver, "_CHUNK", chunk)
-    assert session.number(f"SELECT {sql}") == number
+    assert session.select_int(f"SELECT {sql}") == number
     assert session.value("SELECT 'the next answer'") == "the next answer"
 
 
 def test_an_error_leaves_the_session_usable(session: Session) -> None:
     with pytest.raises(TableMissing, match="nowhere"):
-        session.number("SELECT a FROM nowhere")
+        session.select_int("SELECT a FROM nowhere")
     with pytest.raises(DatabaseError, match="1242"):  # after the description of the column
-        session.number("SELECT (SELECT 1 UNION SELECT 2)")
-    assert session.number("SELECT 2") == 2
+        session.select_int("SELECT (SELECT 1 UNION SELECT 2)")
+    assert session.select_int("SELECT 2") == 2
 
 
 def test_a_session_that_was_ended_is_lost(url: str, session: Session) -> None:
     with Session(Address.parse(url)) as other:
         other.execute("KILL %s", (session.connection_id,))
     with pytest.raises(ConnectionLost):
-        session.number("SELECT 1")
+        session.select_int("SELECT 1")
     assert not session.is_open

@@ -75,7 +75,7 @@ def test_what_is_no_server_cannot_be_connected_to(says: bytes) -> None:
     "ask",
     [
         lambda session: session.query("SELECT 1, 2"),
-        lambda session: session.number("SELECT 1"),
+        lambda session: session.select_int("SELECT 1"),
         lambda session: session.execute("DO 1"),
         lambda session: session.script("SELECT 1; SELECT 2"),
         lambda session: session.insert("INSERT INTO t VALUES (1)", {}, then="SELECT 1"),
@@ -132,7 +132,7 @@ def test_a_session_that_is_used_all_the_time_is_not_asked(url: str) -> None:
     with Session(Address.parse(url), rest=60) as session:
         session.execute("DO 1")
         ((_, before),) = session.query("SHOW SESSION STATUS LIKE 'Com_admin_commands'")
-        session.number("SELECT 1")
+        session.select_int("SELECT 1")
         ((_, after),) = session.query("SHOW SESSION STATUS LIKE 'Com_admin_commands'")
         assert before == after
 

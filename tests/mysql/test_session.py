@@ -88,15 +88,15 @@ def test_a_script_ends_at_the_statement_that_fails(session: Session) -> None:
 def test_a_number_is_read_short(
     session: Session, sql: str, parameters: tuple[object, ...], number: int | None
 ) -> None:
-    assert session.number(sql, *parameters) == number
+    assert session.select_int(sql, *parameters) == number
     # Nothing is left over for the next statement.
     assert session.query("SELECT 1, 2") == [(1, 2)]
 
 
 def test_an_error_in_place_of_a_number_leaves_the_session_usable(session: Session) -> None:
     with pytest.raises(DatabaseError):
-        session.number("SELECT no_such_function()")
-    assert session.number("SELECT 1") == 1
+        session.select_int("SELECT no_such_function()")
+    assert session.select_int("SELECT 1") == 1
 
 
 def test_what_an_error_leaves_open_is_rolled_back(session: Session, other: Session) -> None:

@@ -194,7 +194,7 @@ def test_a_session_is_not_lost_with_another_one_of_its_thread(
                     getattr(dead, end)("SELECT 1")
                 # the answer takes a moment, so that the socket has to wait for it
                 assert healthy.value("SELECT SLEEP(0.1)") == 0
-                assert healthy.number("SELECT SLEEP(0.1)") == 0
+                assert healthy.select_int("SELECT SLEEP(0.1)") == 0
         assert late.value("SELECT SLEEP(0.1)") == 0
 
 
@@ -212,7 +212,7 @@ def test_an_error_that_another_library_left_is_not_the_sessions(encrypting: Addr
         if sys.version_info < (3, 14):  # which believes in an end for good
             left.append(UNEXPECTED_END)
         for library, reason in left:
-            for ask in (session.number, session.value):
+            for ask in (session.select_int, session.value):
                 leave(library, reason)
                 assert ask("SELECT SLEEP(0.1)") == 0
                 leave(library, reason)
@@ -226,7 +226,7 @@ from celery_mysqllock.mysql import Address, Session
 openssl = ctypes.CDLL(_ssl.__file__)
 with Session(Address.parse(sys.argv[1])) as session:
     for library, reason in [(2, 32), (20, 281)]:
-        for ask in (session.number, session.value):
+        for ask in (session.select_int, session.value):
             openssl.ERR_new()
             openssl.ERR_set_error(library, reason, None)
             assert ask("SELECT SLEEP(0.1)") == 0
