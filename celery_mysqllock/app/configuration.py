@@ -149,7 +149,8 @@ def _broker_addresses(app: Celery, configured: Any) -> tuple[Address, ...]:  # n
     urls = configured.split(";") if isinstance(configured, str) else list(configured or [""])
     transport = app.conf.broker_transport
     ours = [url for url in urls if is_ours(transport or url.partition("://")[0].strip())]
-    check_urls(ours)
+    if len(urls) > 1:
+        check_urls(ours)
     return tuple(address_of(app.connection_for_write(url)) for url in ours)
 
 

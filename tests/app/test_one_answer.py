@@ -81,6 +81,7 @@ def prefixed(**settings: Any) -> Celery:
     [
         pytest.param({"broker_url": FIRST}, Expected(), id="one URL"),
         pytest.param({"broker_url": FIRST.replace("mysql", "MySQL")}, Expected(), id="scheme"),
+        pytest.param({"broker_url": f" {FIRST}\n"}, Expected(), id="space round one URL"),
         pytest.param({"broker_url": f"{FIRST};{SECOND}"}, Expected((ONE, TWO)), id="semicolon"),
         pytest.param({"broker_url": [FIRST, SECOND]}, Expected((ONE, TWO)), id="list"),
         pytest.param({"broker_url": (FIRST, SECOND)}, Expected((ONE, TWO)), id="tuple"),
