@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from devserver.program import Program
 
-PATIENCE = 20.0  # seconds until something that should happen at once counts as not happening
-
 
 @pytest.fixture
 def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
