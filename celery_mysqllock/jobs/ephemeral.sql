@@ -1,4 +1,6 @@
 -- Every statement on ephemeral queues and their messages, and on the bindings of exchanges.
+--
+-- Intervals are integers: MySQL 5.7 takes a DECIMAL interval that is NULL for 0.
 
 -- name: declare
 -- An ephemeral queue. Who uses it goes on doing so when somebody else declares it too.
@@ -27,8 +29,9 @@ SELECT message_ttl FROM {ephemeral_queues} WHERE queue = %(queue)s;
 -- A message for each of the queues that are ephemeral; those of them that are gone get none.
 INSERT INTO {ephemeral_messages} (queue, claim_order, message, expires_at)
 SELECT queue, %(claim_order)s, %(message)s,
-       UTC_TIMESTAMP(6) + INTERVAL LEAST(COALESCE(message_ttl, %(lifetime)s),
-                                         COALESCE(%(lifetime)s, message_ttl)) SECOND
+       UTC_TIMESTAMP(6) + INTERVAL CAST(LEAST(COALESCE(message_ttl, %(lifetime)s),
+                                              COALESCE(%(lifetime)s, message_ttl))
+                                        * 1000000 AS SIGNED) MICROSECOND
 FROM {ephemeral_queues} WHERE queue IN %(queues)s;
 
 -- name: find
@@ -70,7 +73,8 @@ SELECT queue, auto_delete FROM {ephemeral_queues} WHERE owner = %(owner)s;
 -- Queues whose time without use is over, and whether nobody will come back to them.
 SELECT queue, touched_at < CURRENT_TIMESTAMP(6) - INTERVAL %(for_good)s SECOND
 FROM {ephemeral_queues}
-WHERE owner IS NULL AND touched_at < CURRENT_TIMESTAMP(6) - INTERVAL expires SECOND;
+WHERE owner IS NULL
+  AND touched_at < CURRENT_TIMESTAMP(6) - INTERVAL CAST(expires * 1000000 AS SIGNED) MICROSECOND;
 
 -- name: has_jobs
 -- Whether there are jobs in the queue that are not done.

@@ -17,6 +17,8 @@ from celery_mysqllock.mysql import Address
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from celery_mysqllock.mysql import Session
+
 
 class Caller(Protocol):
     """A program with a connection of its own."""
@@ -234,6 +236,20 @@ def is_installed(kind: str) -> bool:
     if "mysqlclient" in kind:
         return has_mysqlclient()
     return package is None or has_package(package)
+
+
+def skip_what_django_refuses(kind: str, session: Session) -> None:
+    """Skip the test of a caller whose library refuses the server."""
+    if not can_use(kind, session):
+        pytest.skip(f"Django refuses {session.server}")
+
+
+def can_use(kind: str, session: Session) -> bool:
+    """Whether it takes the server; Django 5 wants MySQL 8.0.11 or MariaDB 10.5."""
+    server = session.server
+    return not kind.startswith("Django") or server.version >= (
+        (10, 5) if server.is_mariadb else (8, 0, 11)
+    )
 
 
 #: The same, for ``pytest.mark.parametrize``.

@@ -11,7 +11,12 @@ import pytest
 import celery_mysqllock
 from celery_mysqllock.exceptions import TransactionError
 from tests.broker.app import note
-from tests.broker.callers import OutOfStockError, configure_django, has_mysqlclient
+from tests.broker.callers import (
+    OutOfStockError,
+    configure_django,
+    has_mysqlclient,
+    skip_what_django_refuses,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("producer_url")
 @pytest.fixture
 def connection(session: Session) -> Iterator[Any]:
     """``django.db.connection``, of this test's database."""
+    skip_what_django_refuses("Django", session)
     driver = "mysqldb" if has_mysqlclient() else "pymysql"
     configure_django(session.address.url(), driver, ATOMIC_REQUESTS=True)
     django.setup()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.broker.callers import EACH_KIND, KINDS, is_installed
+from tests.broker.callers import EACH_KIND, KINDS, can_use, is_installed, skip_what_django_refuses
 from tests.broker.enqueue import OUTCOMES, UNIQUE
 from tests.waiting import eventually
 
@@ -44,6 +44,7 @@ def column(session: Session, sql: str) -> list[str]:
 def test_a_job_is_there_if_and_only_if_its_order_is(
     kind: str, session: Session, environment: dict[str, str]
 ) -> None:
+    skip_what_django_refuses(kind, session)
     killed = [outcome for outcome in OUTCOMES if outcome.startswith("killed")]
     # after which a connection of mysqlclient is of no use
     unread = "refused, as rows are not read yet"
@@ -66,13 +67,17 @@ def test_a_job_is_there_if_and_only_if_its_order_is(
 def test_a_unique_task_is_stored_once_and_the_transaction_goes_on(
     kind: str, session: Session, environment: dict[str, str]
 ) -> None:
+    skip_what_django_refuses(kind, session)
     assert start(environment, kind, UNIQUE).wait(60) == 0
     jobs = column(session, "SELECT JSON_UNQUOTE(JSON_EXTRACT(message, '$.body[0][0]')) FROM jobs")
     assert jobs == ["another", UNIQUE]
 
 
 @pytest.mark.parametrize("kind", EACH_KIND)
-def test_the_commit_rings(kind: str, environment: dict[str, str], listener: Listener) -> None:
+def test_the_commit_rings(
+    kind: str, session: Session, environment: dict[str, str], listener: Listener
+) -> None:
+    skip_what_django_refuses(kind, session)
     listener.fall_asleep()
     assert start(environment, kind, "commit").wait(60) == 0
     listener.hear()
@@ -82,7 +87,7 @@ def test_a_worker_runs_what_was_committed_and_nothing_else(
     session: Session, environment: dict[str, str], start_worker: Callable[..., Worker]
 ) -> None:
     worker = start_worker()
-    kinds = [kind for kind in KINDS if is_installed(kind)]
+    kinds = [kind for kind in KINDS if is_installed(kind) and can_use(kind, session)]
     for kind in kinds:
         assert start(environment, kind, "exception after the INSERT", "commit").wait(60) == 0
     eventually(lambda: len(column(session, LEDGER)) == len(kinds))
