@@ -176,7 +176,9 @@ def test_a_rolling_deploy_runs_each_job_once(
     workers = [releases.start(OLD), releases.start(NEW)]
     run("before")
     releases.migrate(NEW)
+    releases.migrate(OLD)  # changes nothing
     assert Migrations(session).version() == NEWEST
+    assert Migrations(session).pending() == []
     run("after")
     newer = [releases.start(OLD), releases.start(NEW)]
     for worker in workers:
