@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery_mysqllock.broker import Transport
-from celery_mysqllock.jobs import EphemeralQueues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from celery_mysqllock.broker.sessions import Sessions
     from celery_mysqllock.jobs import NewJob
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -28,6 +26,14 @@ class Outbox:
     def __init__(self) -> None:
         self.jobs: list[NewJob] = []
         self.ephemeral: list[Call] = []
+
+    def put_each(self, jobs: Sequence[NewJob]) -> None:
+        """Keep the jobs of a message; as in ``JobSink``."""
+        self.jobs += jobs
+
+    def put(self, queues: list[str], message: str, **options: Any) -> None:  # noqa: ANN401 - as in MessageSink
+        """Keep a message for ephemeral queues; as in ``MessageSink``."""
+        self.ephemeral.append(((queues, message), options))
 
     def clear(self) -> None:
         """Forget what was kept."""
@@ -55,25 +61,5 @@ class OutboxTransport(Transport):
     def establish_connection(self) -> OutboxTransport:
         """As in ``Transport``."""
         connection: OutboxTransport = super().establish_connection()
-        sessions = self.sessions
-        sessions.publisher = _KeptJobs(self.outbox)
-        sessions.ephemeral = _KeptMessages(self.outbox, sessions, self.settings.table)
+        self.sessions.publisher = self.sessions.broadcaster = self.outbox
         return connection
-
-
-class _KeptJobs:
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-
-    def put_each(self, jobs: Sequence[NewJob]) -> None:
-        """Keep the jobs; as in ``JobSink``."""
-        self._outbox.jobs += jobs
-
-
-class _KeptMessages(EphemeralQueues):
-    def __init__(self, outbox: Outbox, sessions: Sessions, table: str) -> None:
-        super().__init__(sessions.main, table, names=sessions.names)
-        self._outbox = outbox
-
-    def put(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in EphemeralQueues
-        self._outbox.ephemeral.append((args, kwargs))

@@ -100,7 +100,7 @@ class Channel(Topology):
         if (transaction := transaction_for(message, durable)) is not None:
             publisher = transaction.publisher(sessions)
         if ephemeral:
-            sessions.ephemeral.put(
+            sessions.broadcaster.put(
                 ephemeral,
                 rows.write(message),
                 priority=self._get_message_priority(message),

@@ -25,6 +25,7 @@ from celery_mysqllock.jobs import (
     JobTable,
     Liveness,
     LockNames,
+    MessageSink,
     Migrations,
     Sweeper,
     Throughput,
@@ -65,6 +66,7 @@ class Sessions:
         jobs: The job table through it.
         publisher: Stores the jobs of messages.
         ephemeral: The ephemeral queues and the bindings through it.
+        broadcaster: Takes published messages for ephemeral queues.
         work: Which queues have something to take, through it.
         names: The names of the job table's locks.
         source: Where the jobs come from: ``<database>.<table>``, as the server spells them.
@@ -105,6 +107,7 @@ class Sessions:
         self.publisher: JobSink = self.jobs.publisher
         self.work = Work(self.main, settings.table)
         self.ephemeral = EphemeralQueues(self.main, settings.table, names=self.names)
+        self.broadcaster: MessageSink = self.ephemeral
 
     def _check_server(self) -> None:
         server = self.main.server

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery_mysqllock.jobs.bell import Bell, Wanted
 from celery_mysqllock.jobs.control import Control
 from celery_mysqllock.jobs.counted import counted
-from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueue, EphemeralQueues
+from celery_mysqllock.jobs.ephemeral import Binding, EphemeralQueue, EphemeralQueues, MessageSink
 from celery_mysqllock.jobs.fetcher import Fetcher
 from celery_mysqllock.jobs.inspection import COUNT_LIMIT, Inspection
 from celery_mysqllock.jobs.job import ClaimedJob, Destination, Settlement
@@ -54,6 +54,7 @@ __all__ = [
     "JobTable",
     "Liveness",
     "LockNames",
+    "MessageSink",
     "Migrations",
     "NewJob",
     "OpenTransaction",

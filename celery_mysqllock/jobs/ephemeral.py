@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from celery_mysqllock.exceptions import RowsLocked
 from celery_mysqllock.jobs.job import HIGHEST_PRIORITY, LOWEST_PRIORITY, check_queue_name
@@ -47,6 +47,20 @@ class Binding(NamedTuple):
     routing_key: str
     queue: str
     ephemeral: EphemeralQueue | None
+
+
+class MessageSink(Protocol):
+    """What takes the messages for ephemeral queues: these, or one that puts them there later."""
+
+    def put(
+        self,
+        queues: list[str],
+        message: str,
+        *,
+        priority: int = LOWEST_PRIORITY,
+        lifetime: float | None = None,
+    ) -> None:
+        """Put a message into each of the queues."""
 
 
 class EphemeralQueues:
