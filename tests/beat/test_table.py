@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery.beat import BeatLazyFunc
 from celery.schedules import crontab
+from kombu import Connection, Consumer
+from kombu.common import Broadcast
 
 from celery_mysqllock import single_instance
 
@@ -391,3 +394,24 @@ def test_one_that_cannot_be_sent_holds_up_none_that_is_due_with_it(
     beat.turns(lambda: all(sent(f"good {number}") >= 3 for number in range(5)))
     assert sent("bad") == 0
     assert "bad was not sent" in caplog.text
+
+
+def test_a_broadcast_is_sent_to_those_that_listen(
+    session: Session, scheduler: Callable[..., InProcess]
+) -> None:
+    received: list[Any] = []
+
+    def has_received(connection: Connection) -> bool:
+        with suppress(TimeoutError):
+            connection.drain_events(timeout=0.05)
+        return bool(received)
+
+    with (
+        Connection(session.address.url()) as connection,
+        Consumer(connection, [Broadcast("everyone")], on_message=received.append, no_ack=True),
+    ):
+        broadcast = {**entry(0.5, "tick"), "options": {"queue": "everyone"}}
+        beat = scheduler({"tick": broadcast}, task_queues=[Broadcast("everyone")])
+        beat.turns(lambda: has_received(connection))
+    assert received[0].headers["task"] == "tick"
+    assert session.query("SELECT id FROM jobs") == []
