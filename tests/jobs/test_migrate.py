@@ -132,7 +132,7 @@ def test_two_that_migrate_at_once_do_it_once(url: str) -> None:
     assert sorted(map(bool, done)) == [False, False, False, True]
 
 
-def test_who_checks_waits_for_who_makes_the_table(session: Session, url: str) -> None:
+def test_a_check_waits_for_the_process_that_makes_the_table(session: Session, url: str) -> None:
     begun = session.execute(f"{ORIGINAL} COMMENT = 'celery-mysqllock schema 1'")
     assert begun == 0
     name = LockNames.of(session, "jobs").migrate

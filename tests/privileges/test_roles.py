@@ -285,7 +285,7 @@ def test_who_migrates_makes_the_tables(before: str, users: Users, session: Sessi
         assert session.value("SELECT message FROM jobs") == "kept"
 
 
-def test_who_migrates_upgrades_what_an_administrator_has_made(
+def test_a_migrating_user_upgrades_what_an_administrator_has_made(
     users: Users, session: Session
 ) -> None:
     migrating = users.make("migrating")
