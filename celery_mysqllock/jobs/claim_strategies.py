@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Two steps pay for so many jobs and more. For fewer, the third round trip costs more than it saves.
+# Two steps pay from this many jobs on. For fewer, the third round trip costs more than it saves.
 _MANY = 4
 # The column of a found row that counts how often the job was taken back from a dead consumer.
 _RECOVERIES = 7

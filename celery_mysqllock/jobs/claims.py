@@ -260,7 +260,7 @@ class Claims:
     # -- one at a time ----------------------------------------------------------------------------
 
     def claim(self, queue: str, limit: int, owner: str) -> list[ClaimedJob]:
-        """Claim up to so many jobs, in the order of the queue; all of them begin.
+        """Claim up to ``limit`` jobs, in the order of the queue; all of them begin.
 
         What has expired is not among them, and is gone.
         """

@@ -28,10 +28,10 @@ class ClaimedJob:
         queue: The queue it was in.
         deliveries: How often it has begun to run before.
         created_at: When it was stored, on the server's clock in UTC.
-        task_id: The id that its publisher has given its task, None for none.
+        task_id: The task id that its publisher has stored, None where there is none.
         order_key: What it has in common with the jobs that it blocks, None for nothing.
         recoveries: How often it was taken back from a consumer that had died.
-        deferred_for: For so many seconds it has been deferred again and again, None for not at all.
+        deferred_for: Seconds for which it has been deferred again and again, None if it was not.
         is_started: Whether this delivery counts as begun already.
         has_expired: Whether it is no longer worth running, by the server's clock.
     """
@@ -148,7 +148,7 @@ _LONGEST_PAUSE = 60.0
 
 
 def pause_after(deliveries: int) -> float:
-    """Seconds until a job that was given back after so many deliveries may run again.
+    """Seconds until a job that was given back after this many deliveries may run again.
 
     Zero after the first: a single failure may be an accident.
     """

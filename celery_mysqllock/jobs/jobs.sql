@@ -58,7 +58,7 @@ SELECT COALESCE(IS_USED_LOCK(%(bell0)s), IS_USED_LOCK(%(bell1)s), IS_USED_LOCK(%
 SELECT IS_USED_LOCK(%(sweeper)s);
 
 -- name: find_nobody
--- After a job was stored as blocked: nobody is to be woken before it is unblocked.
+-- After a job was stored as blocked: no consumer is woken before it is unblocked.
 SELECT NULL;
 
 -- name: last_id

@@ -130,8 +130,7 @@ class Maintenance:
 
         Args:
             owner: The dead consumer's identity.
-            max_deliveries: A job that had begun, for the so manieth time, becomes dead instead; 0
-                for no limit.
+            max_deliveries: A job that has begun this often becomes dead instead; 0 for no limit.
         """
         recovered = 0
         change = partial(self._recover, owner, max_deliveries)
@@ -164,7 +163,7 @@ class Maintenance:
         return ended_keys
 
     def remove_finished(self, retention: float) -> int:
-        """Remove some jobs that were finished so many seconds ago; returns how many."""
+        """Remove some jobs that were finished ``retention`` seconds ago; returns how many."""
         return self._delete("find_finished", "remove_finished", seconds=retention)
 
     def sum_up_throughput(self) -> None:

@@ -1,6 +1,6 @@
 """Order keys: jobs that have one in common run in the order of their ids, some at a time.
 
-A job with an ``order_key`` is stored as blocked, and nobody claims it. It is unblocked, which is
+A job with an ``order_key`` is stored as blocked, and is not claimed. It is unblocked, that is
 queued, when fewer jobs of its key than its ``order_limit`` are active: queued, claimed, or deferred
 after a claim. The transaction that ends a job of the key unblocks the next one, so that it can be
 claimed as soon as the one before has ended, and not earlier.
