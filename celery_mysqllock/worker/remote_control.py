@@ -78,7 +78,7 @@ def _watched(loop: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             logger.warning("Remote control has ended, the worker connects again: %s", error)
             # Celery starts it anew with the connection.
-            transport.lose(ConnectionLost(f"Remote control has ended: {error}"))
+            transport.dispatcher.lose(ConnectionLost(f"Remote control has ended: {error}"))
             return None
 
     return watch
