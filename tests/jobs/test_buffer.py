@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from celery_mysqllock.exceptions import ConnectionLost
 from celery_mysqllock.jobs.buffer import FetchBuffer, Turn
@@ -81,6 +81,11 @@ class BufferMachine(RuleBasedStateMachine):
         return self.still_running is not None
 
     # -- the world --------------------------------------------------------------------------------
+
+    @initialize(number=st.integers(0, 4), deliveries=st.integers(0, MOST - 1))
+    def recover(self, number: int, deliveries: int) -> None:
+        """Jobs have come back from a dead consumer."""
+        self.publish("a", number, 1, deliveries)
 
     @rule(seconds=st.sampled_from([0.001, 0.006, 0.15, 0.6, 2.0]))
     def wait(self, seconds: float) -> None:
@@ -332,7 +337,7 @@ class BufferMachine(RuleBasedStateMachine):
 
 TestBuffer = BufferMachine.TestCase
 TestBuffer.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=200, stateful_step_count=40, deadline=None, derandomize=True
 )
 
 
