@@ -10,8 +10,10 @@ from celery.worker import state
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
+from celery_mysqllock.broker import worker as broker_worker
 from celery_mysqllock.exceptions import ConnectionLost, MySQLLockError
 from celery_mysqllock.mysql import Address
+from celery_mysqllock.worker.node import WorkerNode
 from devserver.network import Network
 from tests.broker.app import note
 from tests.waiting import eventually
@@ -123,6 +125,8 @@ def test_no_thread_of_a_worker_that_ends_tries_to_connect_for_ever(
             except MySQLLockError as error:
                 ended.append(error)
 
+        # as in a worker
+        monkeypatch.setattr(broker_worker, "_nodes", [WorkerNode("ending")])
         monkeypatch.setattr(state, "should_stop", 0)
         thread = threading.Thread(target=publish, daemon=True)
         thread.start()
