@@ -255,13 +255,15 @@ class Fetcher:
             now = time.monotonic()
             alive_until = now + max(1.0, (self._session.idle_timeout or 30) / 3)
             while not (self._buffer.is_closed and self._has_lost):
-                self._give_up()
                 if self._buffer.is_finished:
                     return False
                 now = time.monotonic()
                 wake_at = min(self._buffer.wake_at(now), alive_until)
                 if wake_at <= now:
                     break
+                # what could be tried now is tried: a server that takes no writes passes
+                if self._give_up():
+                    continue
                 self._sleeps_until = wake_at
                 self._changed.wait(wake_at - now)
                 self._sleeps_until = -math.inf
@@ -429,9 +431,17 @@ class Fetcher:
             except TransientError as error:
                 logger.warning("Jobs go back when this consumer has ended: %s", error)
 
-    def _give_up(self) -> None:
-        """Settle no more what could not be settled for so long after the last job has ended."""
+    def _give_up(self) -> bool:
+        """Settle no more what could not be settled for so long after the last job has ended.
+
+        Returns:
+            Whether there was something.
+        """
         if not self._buffer.is_closed or self._buffer.has_running:
-            return
-        if time.monotonic() > self._buffer.moved_at + _FLUSH and (left := self._buffer.abandon()):
-            logger.error("%s not settled, and may run again.", counted(left, "job"))
+            return False
+        if time.monotonic() <= self._buffer.moved_at + _FLUSH or not (
+            left := self._buffer.abandon()
+        ):
+            return False
+        logger.error("%s not settled, and may run again.", counted(left, "job"))
+        return True

@@ -142,3 +142,22 @@ def test_jobs_may_outlive_a_closed_fetcher_for_long(
     ids = [job.id for job in running]
     assert session.query("SELECT id FROM jobs WHERE id IN %s", (ids,)) == []
     assert claimed(session) == 0
+
+
+def test_what_the_server_cannot_settle_at_the_end_is_settled_when_it_can_again(
+    fetcher: Fetcher,
+    session: Session,
+    notified: threading.Event,
+    ended: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fetching, "_FLUSH", 0.1)
+    done = [take(fetcher, notified).id for _ in range(2)]
+    session.execute("RENAME TABLE jobs TO away")
+    for job_id in done:
+        fetcher.ack(job_id)
+    fetcher.close()
+    assert not ended.wait(2.5)
+    session.execute("RENAME TABLE away TO jobs")
+    assert ended.wait(20)
+    assert session.query("SELECT id FROM jobs WHERE id IN %s", (done,)) == []
