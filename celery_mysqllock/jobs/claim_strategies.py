@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from celery_mysqllock.exceptions import RowsLocked
+from celery_mysqllock.exceptions import RowsLocked, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -155,7 +155,7 @@ class CompareAndSet:
         ids, started = _ids(candidates), _starting(candidates, claim.starts)
         try:
             rows = self._take(script, ids, started, claim.owner)
-        except RowsLocked:
+        except TransientError:
             rows = self._take_each(script, ids, started, claim.owner)
         return Claimed(rows, started)
 
@@ -168,7 +168,11 @@ class CompareAndSet:
     def _take_each(
         self, script: Script, ids: Sequence[int], started: Sequence[int], owner: str
     ) -> Rows:
-        """Take them one by one, except those that another transaction has locked."""
+        """Take them one by one, except those that another transaction has locked.
+
+        Each is committed by itself. So no error of one may hide those that were taken before it:
+        they would be delivered to no consumer for as long as this one lives.
+        """
         taken: Rows = []
         waits = 0
         for job_id in ids:
@@ -179,6 +183,9 @@ class CompareAndSet:
                 waits += 1
                 if waits == _MOST_WAITS:
                     break
+            except TransientError:
+                # the next claim may get it
+                continue
         return taken
 
 
