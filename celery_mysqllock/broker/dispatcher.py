@@ -129,6 +129,7 @@ class Dispatcher:
         self._inboxes: list[Inbox] = []
         self._error: MySQLLockError | None = None
         self._mutex = threading.Lock()
+        self._arming = threading.RLock()
         self._warnings = RepeatedWarnings(logger)
 
     def open(self, sessions: Sessions) -> None:
@@ -206,10 +207,12 @@ class Dispatcher:
         """Have the doorbell ring for what no fetcher looks for just now. From any thread."""
         if self._bell is None:
             return
-        wanted = [inbox.wanted for inbox in list(self._inboxes)]
-        jobs = frozenset[str]().union(*(one.jobs for one in wanted))
-        messages = frozenset[str]().union(*(one.messages for one in wanted))
-        self._bell.listen(Wanted(jobs, messages), self._sessions.main)
+        # one at a time, so that who has asked last says it last
+        with self._arming:
+            wanted = [inbox.wanted for inbox in list(self._inboxes)]
+            jobs = frozenset[str]().union(*(one.jobs for one in wanted))
+            messages = frozenset[str]().union(*(one.messages for one in wanted))
+            self._bell.listen(Wanted(jobs, messages), self._sessions.main)
 
     def ring(self, queues: frozenset[str]) -> None:
         """Something may have come to these queues. In the doorbell's thread."""
