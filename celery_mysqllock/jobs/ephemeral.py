@@ -173,10 +173,24 @@ class EphemeralQueues:
 
     def _let_go(self, queue: str) -> None:
         """Delete the queue; one that has jobs stays, for a consumer that comes back."""
-        stays = self._session.value(self._sql["has_jobs"], {"queue": queue})
-        if stays or self._change("drop_unused", queue=queue):
-            for statement in ("unbind_queue", "purge"):
-                self._change(statement, queue=queue)
+        stays = bool(self._session.value(self._sql["has_jobs"], {"queue": queue}))
+        if retried(lambda: self._drop_unused(queue, stays=stays)):
+            self._change("purge", queue=queue)
+
+    def _drop_unused(self, queue: str, *, stays: bool) -> bool:
+        """Delete bindings, and the queue unless it stays; False when it is used again.
+
+        In one transaction: a queue that has a binding and is not ephemeral counts as a durable one,
+        so that a message for it becomes a job.
+        """
+        values = {"queue": queue}
+        with self._session.exclusive():
+            self._session.execute("BEGIN")
+            goes = stays or bool(self._session.execute(self._sql["drop_unused"], values))
+            if goes:
+                self._session.execute(self._sql["unbind_queue"], values)
+            self._session.execute("COMMIT")
+        return goes
 
     def _bury_left(self, queue: str) -> None:
         reason = (

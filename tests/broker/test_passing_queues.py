@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kombu import Connection, Consumer, Queue
+from kombu import Connection, Consumer, Exchange, Queue
 
 from celery_mysqllock.jobs import EphemeralQueues, JobTable, ephemeral
 from tests.broker.app import app, late, note
@@ -212,3 +212,31 @@ def test_a_killed_worker_leaves_all_that_it_has_not_done(
     worker.kill()
     assert session.value("SELECT COUNT(*) FROM jobs") == 20
     assert ephemeral._FOR_GOOD == 3600  # noqa: SLF001 - docs/explanation/broker.md says so
+
+
+@pytest.mark.parametrize("kind", ["fanout", "topic"])
+def test_a_message_to_a_queue_that_is_being_deleted_is_no_job(
+    kind: str,
+    session: Session,
+    connect: Callable[..., Connection],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exchange = Exchange("news", type=kind)
+    connection = connect()
+    queue = Queue("listener", exchange, routing_key="#", auto_delete=True)
+    queue(connection.default_channel).declare()
+    queues = EphemeralQueues(session)
+    assert queues.use("listener", DEAD)
+    producer = connection.Producer(exchange=exchange)
+    execute = session.execute
+
+    def execute_and_publish(sql: str, parameters: Any = None) -> int:
+        changed = execute(sql, parameters)
+        producer.publish("extra", routing_key="paper")
+        return changed
+
+    monkeypatch.setattr(session, "execute", execute_and_publish)
+    queues.leave_those_of(DEAD)
+    monkeypatch.undo()
+    assert not queues.exists("listener")
+    assert counts(session) == (0, 0)
