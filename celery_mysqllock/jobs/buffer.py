@@ -373,15 +373,25 @@ class FetchBuffer:
         settlement.started += self._deliveries_to_write(now)
         if self._stuck and now >= self._stuck_until:
             settlement, self._stuck = self._stuck + settlement, Settlement()
+        try:
+            return self._planned(settlement, now)
+        except BaseException:
+            # the consumer cannot say how many slots it has
+            self.failed(settlement, now)
+            raise
+
+    def _planned(self, settlement: Settlement, now: float) -> Turn | None:
+        """The turn that settles this, starts a suspect if it is time, and claims."""
         if self._may_start_suspect(now) and self._is_slot_free(now):
             settlement.started.append(self._suspects.start().id)
         limit = self._limit()
         if not limit:
             return Turn(settlement) if settlement else None
+        starts = self._starts()
         queue = next(name for name in self._queues if name in self._maybe_ready)
         self._queues.remove(queue)
         self._queues.append(queue)
-        return Turn(settlement, queue, limit, self._starts())
+        return Turn(settlement, queue, limit, starts)
 
     def settled(self, turn: Turn, jobs: Sequence[ClaimedJob], now: float) -> None:
         """The turn was committed, and has claimed these jobs."""

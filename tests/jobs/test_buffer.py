@@ -435,3 +435,19 @@ def test_a_queue_that_is_left_while_it_is_claimed_from_gets_its_jobs_back() -> N
     turn = buffer.next_turn(100.0)
     assert turn is not None
     assert turn.settlement.released == [1, 2]
+
+
+def test_acks_are_kept_when_the_consumer_cannot_say_how_many_slots_it_has(
+    buffer: FetchBuffer,
+) -> None:
+    def slots() -> int:
+        raise AttributeError("the pool is gone")
+
+    buffer.ack(0, 100.0)
+    buffer.run_in(slots)
+    with pytest.raises(AttributeError):
+        buffer.next_turn(101.0)
+    buffer.halt()
+    turn = buffer.next_turn(102.0)
+    assert turn is not None
+    assert turn.settlement.acked == [0]
