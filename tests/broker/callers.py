@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from celery_mysqllock.mysql import Session
+
+
+def sent(session: Session) -> list[str]:
+    """The first argument of each job that is committed, in the order of the ids."""
+    # not in SQL: MySQL 5.7 has no JSON_VALUE, and JSON_UNQUOTE of MariaDB 10.5 has no utf8mb4
+    rows = session.query("SELECT message FROM jobs ORDER BY id")
+    return [str(json.loads(message)["body"][0][0]) for (message,) in rows]
 
 
 class Caller(Protocol):

@@ -15,6 +15,7 @@ from tests.broker.callers import (
     OutOfStockError,
     configure_django,
     has_mysqlclient,
+    sent,
     skip_what_django_refuses,
 )
 
@@ -45,15 +46,6 @@ def atomic() -> Any:
     from django.db import transaction  # noqa: PLC0415 - as above
 
     return transaction.atomic()
-
-
-def sent(session: Session) -> list[Any]:
-    return [
-        row[0]
-        for row in session.query(
-            "SELECT JSON_UNQUOTE(JSON_EXTRACT(message, '$.body[0][0]')) FROM jobs ORDER BY id"
-        )
-    ]
 
 
 def test_a_nested_atomic_takes_its_jobs_with_it(connection: Any, session: Session) -> None:

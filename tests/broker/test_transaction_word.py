@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session as ORMSession
 import celery_mysqllock
 from celery_mysqllock.exceptions import TransactionError
 from tests.broker.app import app, note, once
-from tests.broker.callers import DRIVERS, OutOfStockError, Plain, SQLAlchemy
+from tests.broker.callers import DRIVERS, OutOfStockError, Plain, SQLAlchemy, sent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -45,16 +45,6 @@ def orders(session: Session) -> None:
     session.execute("CREATE TABLE orders (id INT PRIMARY KEY AUTO_INCREMENT, entry VARCHAR(200))")
     for number in range(300):
         session.execute("INSERT INTO orders (entry) VALUES (%s)", (str(number),))
-
-
-def sent(session: Session) -> list[Any]:
-    """The first argument of each job that is committed."""
-    return [
-        row[0]
-        for row in session.query(
-            "SELECT JSON_UNQUOTE(JSON_EXTRACT(message, '$.body[0][0]')) FROM jobs ORDER BY id"
-        )
-    ]
 
 
 # -- what is decorated ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import sqlalchemy.orm
 
 import celery_mysqllock
 from tests.broker.app import note
-from tests.broker.callers import ORDER, OutOfStockError, Plain, SQLAlchemy, login
+from tests.broker.callers import ORDER, OutOfStockError, Plain, SQLAlchemy, login, sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,12 +97,7 @@ def both(session: Session) -> tuple[list[str], list[str]]:
     """The entries of orders, and of jobs."""
     return (
         [row[0] for row in session.query("SELECT entry FROM orders ORDER BY entry")],
-        [
-            row[0]
-            for row in session.query(
-                "SELECT JSON_UNQUOTE(JSON_EXTRACT(message, '$.body[0][0]')) FROM jobs ORDER BY id"
-            )
-        ],
+        sent(session),
     )
 
 
