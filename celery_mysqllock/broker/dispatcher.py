@@ -233,7 +233,7 @@ class Dispatcher:
             self.lose(error)
 
     def _fetch_ephemeral(self, inbox: Inbox, queues: frozenset[str]) -> None:
-        ephemeral, work = self._sessions.ephemeral, self._sessions.work
+        ephemeral, work = self._sessions.ephemeral, self._sessions.jobs.work
         for queue in work.with_messages(queues) if len(queues) > 1 else queues:
             while texts := ephemeral.take(queue):
                 if not inbox.receive(queue, [EphemeralMessage(queue, text) for text in texts]):

@@ -30,7 +30,6 @@ from celery_mysqllock.jobs import (
     Sweeper,
     Throughput,
     TransactionalPublisher,
-    Work,
     job_statements,
 )
 from celery_mysqllock.mysql import Session
@@ -67,7 +66,6 @@ class Sessions:
         publisher: Stores the jobs of messages.
         ephemeral: The ephemeral queues and the bindings through it.
         broadcaster: Takes published messages for ephemeral queues.
-        work: Which queues have something to take, through it.
         names: The names of the job table's locks.
         source: Where the jobs come from: ``<database>.<table>``, as the server spells them.
     """
@@ -105,7 +103,6 @@ class Sessions:
             self.main.close()
             raise
         self.publisher: JobSink = self.jobs.publisher
-        self.work = Work(self.main, settings.table)
         self.ephemeral = EphemeralQueues(self.main, settings.table, names=self.names)
         self.broadcaster: MessageSink = self.ephemeral
 
@@ -221,7 +218,11 @@ class Sessions:
     ) -> Bell:
         """A doorbell that listens; errors as in ``liveness``."""
         bell = Bell(
-            self._new_session(), self.names, self.work.is_any, on_ring=on_ring, on_error=on_error
+            self._new_session(),
+            self.names,
+            self.jobs.work.is_any,
+            on_ring=on_ring,
+            on_error=on_error,
         )
         bell.start()
         return bell

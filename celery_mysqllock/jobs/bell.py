@@ -20,7 +20,7 @@ from celery_mysqllock.exceptions import (
 )
 from celery_mysqllock.jobs.lock_names import SLOTS
 from celery_mysqllock.jobs.repeated import RepeatedWarnings
-from celery_mysqllock.jobs.ringer import wake
+from celery_mysqllock.mysql import wake
 from celery_mysqllock.mysql.threads import start_thread
 
 if TYPE_CHECKING:

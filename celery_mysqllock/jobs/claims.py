@@ -15,7 +15,7 @@ from celery_mysqllock.jobs.events import JobClaimed, JobDead
 from celery_mysqllock.jobs.job import HIGHEST_PRIORITY, ClaimedJob, Settlement
 from celery_mysqllock.jobs.legacy import among_older_programs
 from celery_mysqllock.jobs.reason import fitting
-from celery_mysqllock.jobs.retry import PATIENCE, retried
+from celery_mysqllock.jobs.retry import MOST_WAITS, PATIENCE, retried
 from celery_mysqllock.jobs.ringer import Ringer
 from celery_mysqllock.jobs.throughput import Throughput
 from celery_mysqllock.mysql import Script
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from celery_mysqllock.mysql import ScriptResult, Session, Statements
 
 logger = logging.getLogger(__name__)
-
-# How often an old server is waited for in one go.
-_MOST_WAITS = 4
 
 
 class Claims:
@@ -349,7 +346,7 @@ class Claims:
         """
         locked: set[int] = set()
         left = random.sample(list(ids), len(ids))
-        while left and len(locked) < _MOST_WAITS:
+        while left and len(locked) < MOST_WAITS:
             try:
                 self._session.query(f"{self._sql['exist']} FOR UPDATE", {"ids": [left[-1]]})
             except RowsLocked:

@@ -10,7 +10,7 @@ from celery_mysqllock.exceptions import RowsLocked
 from celery_mysqllock.jobs.counted import in_each_delivery
 from celery_mysqllock.jobs.events import JobDead, JobRecovered
 from celery_mysqllock.jobs.job import pause_after
-from celery_mysqllock.jobs.retry import retried
+from celery_mysqllock.jobs.retry import MOST_WAITS, retried
 from celery_mysqllock.jobs.ringer import Ringer
 from celery_mysqllock.mysql import Script
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     # Adds statements that change the rows to a script; gives the order keys of jobs that end by it.
     Change = Callable[[Script, Rows], list[str]]
 
-# How often a server that cannot leave out locked rows is waited for in one go.
-_MOST_WAITS = 4
 _NAMED = ("ready", "paused", "owner", "consumer")
 
 
@@ -228,7 +226,7 @@ class Maintenance:
         changed: list[tuple[Any, ...]] = []
         unblocked: list[tuple[int, str]] = []
         parts, waits = [found] if found else [], 0
-        while parts and waits < _MOST_WAITS:
+        while parts and waits < MOST_WAITS:
             rows = parts.pop(0)
             try:
                 unblocked += retried(partial(once, rows), self._table, 0.0)

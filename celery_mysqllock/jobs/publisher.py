@@ -9,8 +9,8 @@ from celery_mysqllock.exceptions import DatabaseError, MissingPrivilege
 from celery_mysqllock.jobs.new_job import Insertion, check_stored
 from celery_mysqllock.jobs.ordering import slots
 from celery_mysqllock.jobs.retry import retried
-from celery_mysqllock.jobs.ringer import Ringer, wake
-from celery_mysqllock.mysql import Script
+from celery_mysqllock.jobs.ringer import Ringer
+from celery_mysqllock.mysql import Script, wake
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

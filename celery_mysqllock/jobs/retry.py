@@ -19,6 +19,8 @@ _ATTEMPTS = 10
 _PAUSE = 0.001  # seconds at most after the first deadlock; twice as long after each further one
 #: Seconds after which a statement that waits for another transaction's locks is given up.
 PATIENCE = 10.0
+#: How often a server that cannot leave out locked rows is waited for in one go.
+MOST_WAITS = 4
 _is_hasty = ContextVar("is_hasty", default=False)
 _HOW_TO_FIND = (
     "SELECT trx_started, trx_mysql_thread_id, trx_query FROM information_schema.INNODB_TRX "

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.exceptions import MissingPrivilege, NoSuchSession
-from celery_mysqllock.mysql import used_by
+from celery_mysqllock.mysql import used_by, wake
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -56,11 +54,3 @@ def ringing(names: LockNames, queue: str) -> tuple[str, tuple[str, ...]]:
     """An SQL expression for the connection id of an idle consumer, and its parameters."""
     bells = names.bells(queue)
     return f"COALESCE({', '.join(['IS_USED_LOCK(%s)'] * len(bells))})", bells
-
-
-def wake(session: Session, connection_id: int | None) -> None:
-    """End the sleep of the consumer with that connection, if there is one."""
-    if connection_id is not None:
-        # Another user's consumer needs a privilege: the sweeper wakes it within polling_interval.
-        with contextlib.suppress(NoSuchSession, MissingPrivilege):
-            session.execute("KILL QUERY %s", (int(connection_id),))

@@ -6,20 +6,17 @@ A caller that must wait does so in the server's own queue, inside of GET_LOCK.
 from __future__ import annotations
 
 import random
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from celery_mysqllock.exceptions import (
     Interrupted,
     LockError,
-    MissingPrivilege,
-    NoSuchSession,
     StatementTimeout,
     TransientError,
 )
 from celery_mysqllock.locks.clock import Deadline, now
-from celery_mysqllock.mysql import get_lock, release_lock, used_by
+from celery_mysqllock.mysql import get_lock, release_lock, used_by, wake
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,10 +169,7 @@ class Semaphore:
                 continue
             if not released and not _free(session, name):
                 return False
-            if first is not None:
-                # Another user's session, or one that has just ended: the first one looks by itself.
-                with suppress(MissingPrivilege, NoSuchSession):
-                    session.execute("KILL QUERY %s", (first,))
+            wake(session, first)
             return True
 
 

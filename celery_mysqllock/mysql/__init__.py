@@ -17,6 +17,7 @@ from celery_mysqllock.mysql.named_lock import (
     release_lock,
     used_by,
     wait_lock_name,
+    wake,
 )
 from celery_mysqllock.mysql.script import Script, ScriptResult
 from celery_mysqllock.mysql.server import Server
@@ -47,4 +48,5 @@ __all__ = [
     "storable",
     "used_by",
     "wait_lock_name",
+    "wake",
 ]

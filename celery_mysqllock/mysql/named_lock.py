@@ -6,9 +6,10 @@ import hashlib
 import math
 import re
 import string
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from celery_mysqllock.exceptions import Interrupted, LockError
+from celery_mysqllock.exceptions import Interrupted, LockError, MissingPrivilege, NoSuchSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,6 +138,20 @@ def release_lock(session: Session, name: str) -> bool:
 def used_by(session: Session, name: str) -> int | None:
     """Return the connection id of the session that holds the lock, None when it is free."""
     return session.select_int("SELECT IS_USED_LOCK(%s)", name)
+
+
+def wake(session: Session, connection_id: int | None) -> None:
+    """End the statement in which a session waits; do nothing when the session is gone.
+
+    A session of another user is left to wait where this one may not end its statement. No session
+    depends on being woken: each also looks by itself after a while.
+
+    Raises:
+        ConnectionLost: The session that is to do it has ended.
+    """
+    if connection_id is not None:
+        with suppress(NoSuchSession, MissingPrivilege):
+            session.execute("KILL QUERY %s", (int(connection_id),))
 
 
 def free_among(session: Session, names: Sequence[str]) -> list[str]:
